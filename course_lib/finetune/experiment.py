@@ -1,0 +1,153 @@
+"""Comparisons over seeds: every arm, size and seed as a fine-tune, kept as its ``run.json``.
+
+An experiment is a YAML file ``notebooks/experiments/NAME.yaml``; its results lie in
+``notebooks/experiments/NAME/ARM.SIZE.SEED.json``. What is there already is not run
+again, so an interrupted experiment goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from course_lib import files
+from course_lib.errors import DataError, UnknownNameError
+
+KEYS = {"task", "data", "sizes", "seeds", "arms", "metric", "columns"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of an experiment's table.
+
+    Attributes:
+        arm: what was compared, such as ``"from scratch"`` or a baseline's name.
+        size: training rows, or ``"all"``.
+        values: the metric for each seed.
+        mean: their mean; low, high: its 95% interval (Student's t over seeds; for a
+            single seed the run's own bootstrap interval over test rows).
+    """
+
+    arm: str
+    size: str
+    values: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+
+def read_definition(name: str) -> dict[str, Any]:
+    """Read and check ``notebooks/experiments/NAME.yaml``.
+
+    Raises:
+        UnknownNameError: when there is no such experiment, with close matches.
+        DataError: when a key is missing or unknown.
+    """
+    folder = files.course_root() / "notebooks" / "experiments"
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise UnknownNameError("experiment", name, [p.stem for p in folder.glob("*.yaml")])
+    found = files.read_yaml(path)
+    missing, unknown = {"task", "data", "arms", "metric"} - set(found), set(found) - KEYS
+    if missing or unknown:
+        raise DataError(
+            "the experiment's keys are not right",
+            where=str(path),
+            got=f"missing {sorted(missing)}, unknown {sorted(unknown)}",
+            expected=", ".join(sorted(KEYS)),
+        )
+    return {"sizes": ["all"], "seeds": [1, 2, 3, 4, 5], "columns": {}, **found}
+
+
+def run_experiment(
+    name: str, *, data: str | None = None, base: str = "embedded",
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Cell]:
+    """Run what is missing of an experiment and give its table.
+
+    Args:
+        name: the experiment's name.
+        data: a path that takes the place of the definition's data set (public sets
+            are not shipped; give the folder or file where yours lies).
+        base: the base model of every arm.
+        say: gets one line a run.
+    """
+    from course_lib.finetune.recipe import finetune
+
+    plan = read_definition(name)
+    folder = files.course_root() / "notebooks" / "experiments" / name
+    for size in plan["sizes"]:
+        seeds = plan["seeds"][:1] if size == "all" and plan["sizes"] != ["all"] else plan["seeds"]
+        for arm, extra in plan["arms"].items():
+            for seed in seeds:
+                target = folder / f"{arm.replace(' ', '-')}.{size}.{seed}.json"
+                if target.is_file():
+                    continue
+                options = dict(extra or {})
+                settings = dict(options.pop("settings", {}))
+                if size != "all":
+                    settings["train_rows"] = int(size)
+                work = Path(tempfile.mkdtemp(prefix="course-experiment-"))
+                try:
+                    run = finetune(plan["task"], data or plan["data"], base=base, seed=seed,
+                                   settings=settings, out=work / "run", **plan["columns"], **options)
+                finally:
+                    shutil.rmtree(work, ignore_errors=True)
+                run["data"]["name"] = plan["data"]
+                files.write_json(target, run)
+                value = run["metrics"]["after"][plan["metric"]]
+                say(f"{arm}, {size} rows, seed {seed}: {plan['metric']} {value:.3f} "
+                    f"in {run['seconds']:.0f} s")
+    return table(name)
+
+
+def table(name: str) -> list[Cell]:
+    """Summarise the results that are there: one cell for each arm or baseline and size."""
+    plan = read_definition(name)
+    folder = files.course_root() / "notebooks" / "experiments" / name
+    cells: list[Cell] = []
+    for size in plan["sizes"]:
+        baselines: dict[str, list[Mapping[str, Any]]] = {}
+        for place, arm in enumerate(plan["arms"]):
+            paths = sorted(folder.glob(f"{arm.replace(' ', '-')}.{size}.*.json"))
+            runs = [files.read_json(p) for p in paths]
+            cells += _cell(arm, size, [r["metrics"]["after"] for r in runs], plan["metric"])
+            for run in runs if place == 0 else []:
+                for key, metrics in run["metrics"]["baselines"].items():
+                    baselines.setdefault(key, []).append(metrics)
+        for key, found in baselines.items():
+            cells += _cell(key, size, found, plan["metric"])
+    return cells
+
+
+def _cell(arm: str, size: Any, found: Sequence[Mapping[str, Any]], metric: str) -> list[Cell]:
+    kept = [m for m in found if metric in m]
+    values = tuple(float(m[metric]) for m in kept)
+    if not values:
+        return []
+    if len(values) == 1:
+        low, high = kept[0].get(f"{metric}_interval", (values[0], values[0]))
+        return [Cell(arm, str(size), values, values[0], float(low), float(high))]
+    mean, low, high = mean_interval(values)
+    return [Cell(arm, str(size), values, mean, low, high)]
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Give mean, low and high of Student's t interval over independent runs.
+
+    Args:
+        values: one figure a seed, at least two.
+        level: coverage of the interval.
+    """
+    from scipy import stats
+
+    count = len(values)
+    mean = math.fsum(values) / count
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1) / count)
+    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * spread
+    return mean, mean - half, mean + half
