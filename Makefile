@@ -1,0 +1,49 @@
+# Fine-Tuning GPT, Hands-On. `make lab` opens the course, `make test` tests it.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= auto
+PROFILE ?= cpu
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup lab test check lessons clean
+
+help:
+	@echo "make lab      set up if needed, open the lessons in JupyterLab"
+	@echo "make test     set up if needed, run every test"
+	@echo "make check    lint and types"
+	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
+	@echo "make clean    remove caches; keeps .venv, work and runs"
+
+setup: $(STAMP)
+
+# Runs again only when the lock or the package's metadata change. A torch that is
+# already in the environment is kept: the lock's line for it is left out then.
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: make PYTHON=python3.11 setup" >&2; exit 3; }
+	@if $(BIN)/python -c 'import importlib.metadata as m; print("keeping torch", m.version("torch"))' 2>/dev/null; \
+	  then grep -v '^torch==' requirements.lock > $(VENV)/lock.txt; \
+	  else cp requirements.lock $(VENV)/lock.txt; fi
+	$(BIN)/python -m pip install -r $(VENV)/lock.txt
+	$(BIN)/python -m pip install --no-deps -e .
+	@touch $@
+
+lab: setup
+	$(BIN)/course lab
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
+
+check: setup
+	$(BIN)/ruff check course_lib tests conftest.py
+	$(BIN)/mypy
+
+lessons: setup
+	$(BIN)/course build --profile $(PROFILE)
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache course_lib.egg-info
+	find course_lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
