@@ -92,11 +92,11 @@ def run_lab(args: argparse.Namespace) -> int:
     root = files.course_root()
     work = Path(args.work) if args.work else root / "work"
     copied = workspace.copy_lessons(root / "notebooks", work.resolve())
-    counts = ("new", "updated", "kept")
-    say("lessons: " + ", ".join(f"{len(getattr(copied, c))} {c}" for c in counts))
+    counts = ("new", "updated", "kept", "same", "kept_older")
+    say("lessons: " + ", ".join(f"{len(getattr(copied, c))} {c}" for c in counts[:3]))
     for name in copied.kept_older:
         say(f"{name}: you changed it, so it stays; the newer version is notebooks/{name}")
-    result: dict[str, Any] = {name: list(getattr(copied, name)) for name in (*counts, "same", "kept_older")}
+    result: dict[str, Any] = {name: list(getattr(copied, name)) for name in counts}
     result["work"] = str(copied.folder)
     if args.copy_only:
         if args.json:

@@ -157,7 +157,7 @@ class Lab:
             "JUPYTER_TOKEN": token,
             "COURSE_ROOT": str(files.course_root()),
         }
-        options = (
+        options: tuple[str, ...] = (
             "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0", f"--ServerApp.root_dir={work}",
             "--LabApp.news_url=None", "--ServerApp.log_level=WARN",
