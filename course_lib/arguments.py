@@ -42,7 +42,7 @@ def build_parser(
     lab = command("lab", "open your own copy of the lessons in JupyterLab")
     lab.add_argument("--no-browser", action="store_true", help="print the address only")
     lab.add_argument("--port", type=int, default=0, help="default: the first free from 8888")
-    lab.add_argument("--work", metavar="DIR", help="your copy's folder (default: work)")
+    lab.add_argument("--work", metavar="DIR", help="default: COURSE_WORK or work")
     lab.add_argument("--copy-only", action="store_true", help="bring the copy up to date and end")
     pretrain = command("pretrain", "pre-train a base model on a folder of text or a Hub data set")
     if "pretrain" in argv[:2]:

@@ -85,12 +85,13 @@ def run_doctor(args: argparse.Namespace) -> int:
 
 def run_lab(args: argparse.Namespace) -> int:
     """Bring the working copy up to date and open it in JupyterLab."""
+    import signal
     import webbrowser
 
     from course_lib import files, workspace
 
     root = files.course_root()
-    work = Path(args.work) if args.work else root / "work"
+    work = Path(args.work or os.environ.get("COURSE_WORK") or root / "work")
     copied = workspace.copy_lessons(root / "notebooks", work.resolve())
     counts = ("new", "updated", "kept", "same", "kept_older")
     say("lessons: " + ", ".join(f"{len(getattr(copied, c))} {c}" for c in counts[:3]))
@@ -103,6 +104,7 @@ def run_lab(args: argparse.Namespace) -> int:
             show_json(result)
         return 0
     first = sorted(p.name for p in work.glob("*.ipynb"))[0]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends JupyterLab too
     lab = workspace.Lab(copied.folder, port=args.port, first=first)
     try:
         lab.wait_until_ready()
@@ -243,3 +245,7 @@ def fail(error: CourseError, args: argparse.Namespace) -> int:
     if args.json:
         show_json({"error": str(error), "kind": type(error).__name__, "exit": error.exit_code})
     return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -148,7 +148,7 @@ class Lab:
             EnvironmentProblem: when the port is in use.
         """
         self.port = free_port(port)
-        token = secrets.token_urlsafe(24)
+        token = secrets.token_hex(24)
         place = f"/tree/{first}" if first else ""
         self.address = f"http://127.0.0.1:{self.port}/lab{place}?token={token}"
         # The token goes by environment: a command line can be read by everyone.
@@ -162,11 +162,15 @@ class Lab:
             "--ServerApp.port_retries=0", f"--ServerApp.root_dir={work}",
             "--LabApp.news_url=None", "--ServerApp.log_level=WARN",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
         )  # fmt: skip
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             options += ("--allow-root",)
         command = [sys.executable, "-m", "jupyterlab", *options]
-        self.process = subprocess.Popen(command, cwd=work, env=environment)
+        # Without a terminal of its own, JupyterLab ends on Ctrl-C instead of asking.
+        self.process = subprocess.Popen(
+            command, cwd=work, env=environment, stdin=subprocess.DEVNULL
+        )
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Return when the server answers.

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from course_lib import workspace
@@ -159,7 +160,10 @@ def lab(course: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[st
         child.stdout.close()
 
 
-def test_jupyterlab_opens_the_copy(lab: tuple[str, subprocess.Popen[str]], course: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_jupyterlab_opens_the_copy(
+    lab: tuple[str, subprocess.Popen[str]], course: Path, end: signal.Signals
+) -> None:
     address, child = lab
     parts = urllib.parse.urlsplit(address)
     assert parts.hostname == "127.0.0.1"
@@ -174,9 +178,10 @@ def test_jupyterlab_opens_the_copy(lab: tuple[str, subprocess.Popen[str]], cours
         urllib.request.urlopen(base, timeout=60)
     refused.value.close()
     token = parts.query.removeprefix("token=")
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert token not in listing.stdout
-    child.send_signal(signal.SIGINT)
+    lines = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    assert any("jupyterlab" in line for line in lines)
+    assert not any(token in line for line in lines), "a command line can be read by everyone"
+    child.send_signal(end)
     assert child.wait(40) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", parts.port or 0)) != 0
