@@ -43,7 +43,9 @@ def test_every_folder_is_in_the_manifest() -> None:
 
 def test_tickets_have_their_size_and_fields(tickets: dict[str, list[dict[str, Any]]]) -> None:
     assert {s: len(r) for s, r in tickets.items()} == {
-        "train": 1200, "validation": 200, "test": 200,
+        "train": 1200,
+        "validation": 200,
+        "test": 200,
     }
     every = [row for part in tickets.values() for row in part]
     fields = {"id", "text", "intent", "urgency", "reply", "channel", "customer_group", "writer"}
@@ -84,8 +86,10 @@ def test_counting_words_is_neither_hopeless_nor_enough(
 ) -> None:
     train, test = tickets["train"], tickets["validation"] + tickets["test"]
     accuracy = tfidf_accuracy(
-        [r["text"] for r in train], [r[label] for r in train],
-        [r["text"] for r in test], [r[label] for r in test],
+        [r["text"] for r in train],
+        [r[label] for r in train],
+        [r["text"] for r in test],
+        [r[label] for r in test],
     )
     assert 0.70 <= accuracy <= 0.93, f"{label}: {accuracy:.3f}"
 

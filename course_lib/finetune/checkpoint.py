@@ -154,6 +154,21 @@ def load_checkpoint(
     return facts
 
 
+def load_training(
+    folder: Path, model: torch.nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Load a checkpoint of a fine-tune; give its facts and the best weights kept beside.
+
+    Raises:
+        CheckpointError: as :func:`load_checkpoint`.
+    """
+    facts = load_checkpoint(folder, model=model, optimizers=optimizers)
+    kept = load_file(folder / "model.safetensors")
+    prefix = "best."
+    best = {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}
+    return facts, {**model.state_dict(), **best} if best else {}
+
+
 def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Give contiguous CPU copies; of tensors that share memory only the first is kept."""
     seen: set[int] = set()

@@ -65,7 +65,10 @@ def read_definition(name: str) -> dict[str, Any]:
 
 
 def run_experiment(
-    name: str, *, data: str | None = None, base: str = "embedded",
+    name: str,
+    *,
+    data: str | None = None,
+    base: str = "embedded",
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Cell]:
     """Run what is missing of an experiment and give its table.
@@ -94,15 +97,25 @@ def run_experiment(
                     settings["train_rows"] = int(size)
                 work = Path(tempfile.mkdtemp(prefix="course-experiment-"))
                 try:
-                    run = finetune(plan["task"], data or plan["data"], base=base, seed=seed,
-                                   settings=settings, out=work / "run", **plan["columns"], **options)
+                    run = finetune(
+                        plan["task"],
+                        data or plan["data"],
+                        base=base,
+                        seed=seed,
+                        settings=settings,
+                        out=work / "run",
+                        **plan["columns"],
+                        **options,
+                    )
                 finally:
                     shutil.rmtree(work, ignore_errors=True)
                 run["data"]["name"] = plan["data"]
                 files.write_json(target, run)
                 value = run["metrics"]["after"][plan["metric"]]
-                say(f"{arm}, {size} rows, seed {seed}: {plan['metric']} {value:.3f} "
-                    f"in {run['seconds']:.0f} s")
+                say(
+                    f"{arm}, {size} rows, seed {seed}: {plan['metric']} {value:.3f} "
+                    f"in {run['seconds']:.0f} s"
+                )
     return table(name)
 
 

@@ -26,7 +26,8 @@ def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     for _ in range(steps):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    flipped: torch.Tensor = x.T if tall else x
+    return flipped
 
 
 class Muon(torch.optim.Optimizer):
@@ -65,7 +66,8 @@ def split_for_muon(
     model: torch.nn.Module,
 ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     """Split parameters into hidden matrices (for Muon) and the rest (for AdamW)."""
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, param in model.named_parameters():
         hidden = param.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if hidden else rest).append(param)

@@ -96,9 +96,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         UsageError: for a name other than ``auto``, ``float32``, ``bfloat16``.
     """
     if name not in ("auto", "float32", "bfloat16"):
-        raise UsageError(
-            f"unknown precision {name!r}", expected="auto, float32 or bfloat16"
-        )
+        raise UsageError(f"unknown precision {name!r}", expected="auto, float32 or bfloat16")
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     if device.type == "cuda":
@@ -142,9 +140,7 @@ def prepare_corpus(config: PretrainConfig, say: Callable[[str], None]) -> tuple[
     say("training the tokenizer")
     docs = corpus.documents(config.data, "train")
     sample = (d for i, d in enumerate(docs) if i % 3 == 0)
-    tok = tokenizer.train_tokenizer(
-        sample, vocab_size=config.vocab_size, context=config.context
-    )
+    tok = tokenizer.train_tokenizer(sample, vocab_size=config.vocab_size, context=config.context)
     tok.save_pretrained(folder)
     counts: dict[str, Any] = {"data": config.data}
     for split in ("train", "val"):
@@ -157,8 +153,13 @@ def prepare_corpus(config: PretrainConfig, say: Callable[[str], None]) -> tuple[
 
 
 @torch.no_grad()
-def validation(model: Any, packed: corpus.PackedTokens, rows: int, bytes_per_token: float,
-               dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def validation(
+    model: Any,
+    packed: corpus.PackedTokens,
+    rows: int,
+    bytes_per_token: float,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, float]:
     """Measure loss (nats a token), perplexity, bits per byte and next-token accuracy."""
     model.eval()
     device = next(model.parameters()).device
@@ -199,9 +200,13 @@ def save_base(model: Any, tok: Any, folder: Path, dtype: torch.dtype = torch.bfl
         checkpoint.write_manifest(temporary)
 
 
-def pretrain(config: PretrainConfig, *, resume: bool = False,
-             say: Callable[[str], None] = lambda line: None,
-             on_step: Callable[[dict[str, float]], None] = lambda row: None) -> dict[str, Any]:
+def pretrain(
+    config: PretrainConfig,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    on_step: Callable[[dict[str, float]], None] = lambda row: None,
+) -> dict[str, Any]:
     """Pre-train up to the token budget; give the final validation figures.
 
     Under torchrun every process takes its share of each step's rows.
@@ -232,20 +237,30 @@ def pretrain(config: PretrainConfig, *, resume: bool = False,
         final = validation(model, run.val, run.val.rows, bytes_per_token(tokens_dir))
         save_base(model, tok, out / "model")
         settings = asdict(config)
-        files.write_json(out / "pretrain.json", {
-            "settings": settings, "validation": final,
-            "tokens": config.steps * config.tokens_per_step,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "corpus": files.read_json(tokens_dir / "facts.json"),
-        })
+        files.write_json(
+            out / "pretrain.json",
+            {
+                "settings": settings,
+                "validation": final,
+                "tokens": config.steps * config.tokens_per_step,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "corpus": files.read_json(tokens_dir / "facts.json"),
+            },
+        )
     return final
 
 
 class _Run:
     """The state of one pre-training run: model, optimizers, data, position."""
 
-    def __init__(self, config: PretrainConfig, accelerator: Any, tok: Any, tokens_dir: Path,
-                 say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: PretrainConfig,
+        accelerator: Any,
+        tok: Any,
+        tokens_dir: Path,
+        say: Callable[[str], None],
+    ) -> None:
         self.config, self.accelerator, self.say = config, accelerator, say
         self.dtype = pick_precision(config.precision, accelerator.device)
         self.train = corpus.PackedTokens(tokens_dir / "train.bin", config.context)
@@ -255,8 +270,9 @@ class _Run:
         matrices, rest = optim.split_for_muon(self.plain)
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "muon": optim.Muon(matrices, config.lr_matrix, weight_decay=config.weight_decay),
-            "adamw": torch.optim.AdamW(rest, lr=config.lr_rest, betas=(0.9, 0.95),
-                                       weight_decay=config.weight_decay),
+            "adamw": torch.optim.AdamW(
+                rest, lr=config.lr_rest, betas=(0.9, 0.95), weight_decay=config.weight_decay
+            ),
         }
         body: Any = LanguageModelLoss(self.plain)
         if config.compile:
@@ -325,8 +341,10 @@ class _Run:
         if not self.accelerator.is_main_process:
             return
         checkpoint.save_checkpoint(
-            Path(self.config.out) / "checkpoints", step,
-            model=self.plain.state_dict(), optimizers=self.optimizers,
+            Path(self.config.out) / "checkpoints",
+            step,
+            model=self.plain.state_dict(),
+            optimizers=self.optimizers,
             facts={"seconds": self.seconds, "config": asdict(replace(self.config, out=""))},
             world_size=self.accelerator.num_processes,
         )
@@ -343,12 +361,19 @@ class _Run:
                 step += 1
                 now = time.monotonic()
                 self.seconds, clock = self.seconds + now - clock, now
-                row = {"step": step, "tokens": step * config.tokens_per_step, "loss": nats,
-                       "grad_norm": norm, "lr_factor": factor, "seconds": round(self.seconds, 1)}
+                row = {
+                    "step": step,
+                    "tokens": step * config.tokens_per_step,
+                    "loss": nats,
+                    "grad_norm": norm,
+                    "lr_factor": factor,
+                    "seconds": round(self.seconds, 1),
+                }
                 last = step == config.steps or step == config.decay_from
                 if step % config.eval_every_steps == 0 or last:
-                    found = validation(self.plain, self.val, config.eval_rows,
-                                       self.bytes_per_token, self.dtype)
+                    found = validation(
+                        self.plain, self.val, config.eval_rows, self.bytes_per_token, self.dtype
+                    )
                     row |= {f"val_{k}": v for k, v in found.items()}
                 yield row
                 if last or now - saved > config.save_every_seconds:
@@ -356,8 +381,11 @@ class _Run:
                     saved = time.monotonic()
         except KeyboardInterrupt:
             self.save(step)
-            raise Stopped("pre-training was stopped", checkpoint=config.out,
-                          next_step="add --resume to the same command to go on") from None
+            raise Stopped(
+                "pre-training was stopped",
+                checkpoint=config.out,
+                next_step="add --resume to the same command to go on",
+            ) from None
 
 
 class _Log:
@@ -369,7 +397,7 @@ class _Log:
 
     def __enter__(self) -> _Log:
         if self.active:
-            self.handle = open(self.out / "history.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self.handle = open(self.out / "history.jsonl", "a", encoding="utf-8")
             with contextlib.suppress(ImportError):
                 from torch.utils.tensorboard import SummaryWriter
 

@@ -41,8 +41,15 @@ def learning_curve(history: Sequence[Mapping[str, float]], *, title: str = "") -
         points = [(row["step"], row[key]) for row in history if key in row]
         if points:
             every = max(1, len(points) // 12)
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=mark,
-                      markevery=every, markersize=4, linewidth=1.5)
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                label=label,
+                marker=mark,
+                markevery=every,
+                markersize=4,
+                linewidth=1.5,
+            )
     axes.set(xlabel="optimizer step", ylabel="loss (nats)", title=title)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
@@ -67,9 +74,15 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], *, title: 
     for (row, column), value in np.ndenumerate(table):
         if value:
             dark = value > table.max() / 2
-            axes.text(column, row, str(value), ha="center", va="center",
-                      color="white" if dark else "black",
-                      fontweight="bold" if row == column else "normal")
+            axes.text(
+                column,
+                row,
+                str(value),
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+                fontweight="bold" if row == column else "normal",
+            )
     names = [label.replace("_", " ") for label in labels]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
@@ -78,9 +91,7 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], *, title: 
     return figure
 
 
-def compare(
-    arms: Mapping[str, tuple[float, float, float]], *, xlabel: str, title: str = ""
-) -> Any:
+def compare(arms: Mapping[str, tuple[float, float, float]], *, xlabel: str, title: str = "") -> Any:
     """Plot one dot with its interval for each arm, best at the top.
 
     Args:
@@ -97,8 +108,9 @@ def compare(
         value, low, high = arms[name]
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2)
         axes.plot(value, place, marker=_MARKS[0], color=BLUE, markersize=7)
-        axes.annotate(f"{value:.3f}", (high, place), xytext=(6, 0), textcoords="offset points",
-                      va="center")
+        axes.annotate(
+            f"{value:.3f}", (high, place), xytext=(6, 0), textcoords="offset points", va="center"
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.margins(x=0.14)

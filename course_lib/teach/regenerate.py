@@ -113,7 +113,9 @@ def find_paths(book: Any) -> list[str]:
 
     text = json.dumps([c.get("outputs", []) for c in book.cells])
     places = {str(Path.home()), str(files.course_root()), tempfile.gettempdir()}
-    return sorted({m for p in places if len(p) > 1 for m in re.findall(re.escape(p) + r"/[\w./-]*", text)})
+    return sorted(
+        {m for p in places if len(p) > 1 for m in re.findall(re.escape(p) + r"/[\w./-]*", text)}
+    )
 
 
 @contextlib.contextmanager
@@ -147,12 +149,19 @@ def build_lesson(source: Path, profile: str, out: Path) -> Built:
         try:
             with _environment(COURSE_PROFILE=profile, COURSE_RUNS=f"{temporary}/runs"):
                 papermill.execute_notebook(
-                    str(raw), str(ran), cwd=temporary, kernel_name="python3",
-                    execution_timeout=CELL_TIMEOUT, store_widget_state=False, progress_bar=False,
+                    str(raw),
+                    str(ran),
+                    cwd=temporary,
+                    kernel_name="python3",
+                    execution_timeout=CELL_TIMEOUT,
+                    store_widget_state=False,
+                    progress_bar=False,
                 )
             book = clean(nbformat.read(ran, as_version=4))
             if leaked := find_paths(book):
-                raise DataError("outputs hold paths of this machine", where=name, got=str(leaked[:3]))
+                raise DataError(
+                    "outputs hold paths of this machine", where=name, got=str(leaked[:3])
+                )
         except CourseError as error:
             return Built(name, out, time.monotonic() - began, str(error))
         except Exception as error:  # papermill, nbclient and kernel errors share no base class
@@ -167,7 +176,10 @@ def _short(error: Exception) -> str:
 
 
 def build(
-    names: list[str], *, profile: str = "cpu", root: Path | None = None,
+    names: list[str],
+    *,
+    profile: str = "cpu",
+    root: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Built]:
     """Build lessons into ``notebooks/NN_topic.ipynb``, one after another.

@@ -1,0 +1,205 @@
+"""Base models with a head: embedded, from a folder, or from the Hub; one code path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib import files
+from course_lib.errors import ModelError, OfflineError, UnknownNameError, UsageError
+
+EMBEDDED = "embedded"
+HEADS = {
+    "classification": "AutoModelForSequenceClassification",
+    "question-answering-span": "AutoModelForQuestionAnswering",
+    "token-classification": "AutoModelForTokenClassification",
+    "language-modeling": "AutoModelForCausalLM",
+    "question-answering": "AutoModelForCausalLM",
+    "completion": "AutoModelForCausalLM",
+}
+
+
+def base_path(base: str) -> str:
+    """Give what ``from_pretrained`` takes for ``base``: a folder's path or a Hub id.
+
+    Raises:
+        UnknownNameError: for a name that is neither a folder nor shaped like a Hub id.
+        ModelError: for a folder without a model.
+    """
+    folder = files.assets_dir() / "base" if base == EMBEDDED else Path(base).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                "no model in this folder",
+                where=str(folder),
+                expected="a config.json",
+                next_step="give the folder that save_pretrained wrote",
+            )
+        return str(folder)
+    looks_like_path = base.startswith((".", "/", "~")) or base.count("/") > 1
+    if base == EMBEDDED or looks_like_path:
+        raise ModelError("no such model folder", where=str(folder))
+    if "/" not in base and base.lower().startswith("embed"):
+        raise UnknownNameError("base model", base, [EMBEDDED, "distilgpt2", "gpt2"])
+    return base
+
+
+def base_sha256(path: str, model: Any) -> str:
+    """Give the SHA-256 of a local base's weights, or the commit of a Hub base."""
+    if Path(path).is_dir():
+        return files.sha256_tree(Path(path), suffixes=(".safetensors",))
+    return str(getattr(model.config, "_commit_hash", None) or "")
+
+
+def load_base(
+    base: str = EMBEDDED,
+    *,
+    task: str,
+    labels: Sequence[str] = (),
+    seed: int = 0,
+    from_scratch: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Any, Any]:
+    """Load a base with the head of ``task``, and its tokenizer.
+
+    Args:
+        base: ``embedded``, a folder, or a Hub id such as ``distilgpt2``.
+        task: a task of ``records.TASKS``, or ``question-answering-span``.
+        labels: class names or tags, for the heads that need them.
+        seed: of the new head's weights (and of all weights with ``from_scratch``).
+        from_scratch: same architecture, random weights.
+        dtype: of the weights.
+
+    Returns:
+        The model, in training mode off, and the tokenizer; the padding token is set in both.
+
+    Raises:
+        ModelError: when the folder holds no usable causal model.
+        OfflineError: when a Hub id is not in the cache and the Hub cannot be reached.
+    """
+    import transformers
+
+    path = base_path(base)
+    builder = getattr(transformers, HEADS[task])
+    extra: dict[str, Any] = {}
+    if labels and HEADS[task].endswith(("SequenceClassification", "TokenClassification")):
+        extra = {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {n: i for i, n in enumerate(labels)},
+            "num_labels": len(labels),
+        }
+    torch.manual_seed(seed)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        if from_scratch:
+            config = transformers.AutoConfig.from_pretrained(path, **extra)
+            model = builder.from_config(config).to(dtype)
+        else:
+            with _quiet():
+                model = builder.from_pretrained(path, dtype=dtype, **extra)
+    except (OSError, ValueError, KeyError) as error:
+        raise _load_error(base, path, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.padding_side = "right"
+    return model.eval(), tokenizer
+
+
+class _quiet:
+    """Silence the notice that the new head's weights are new: they are meant to be."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self.level = logging.get_verbosity()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *exc: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self.level)
+        logging.enable_progress_bar()
+
+
+def _load_error(base: str, path: str, error: Exception) -> Exception:
+    if Path(path).is_dir():
+        return ModelError(
+            f"the base model could not be loaded ({str(error).splitlines()[0]})",
+            where=path,
+            next_step="give a folder with a causal language model and its tokenizer",
+        )
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    return OfflineError(
+        f"the base model {base!r} is not on this machine and could not be fetched from the Hub",
+        got="HF_HUB_OFFLINE=1" if offline else str(error).splitlines()[0],
+        next_step="check the id and the network, or use --base embedded, which needs neither",
+    )
+
+
+def context_of(model: Any) -> int:
+    """Give the longest input in tokens the model was built for."""
+    return int(getattr(model.config, "max_position_embeddings", 512))
+
+
+def layers_of(model: Any) -> Any:
+    """Give the list of decoder layers of a model of a known family.
+
+    Raises:
+        ModelError: when the architecture keeps them somewhere unknown.
+    """
+    for name in ("layers", "h", "blocks"):
+        for module in model.modules():
+            found = getattr(module, name, None)
+            if isinstance(found, torch.nn.ModuleList):
+                return found
+    raise ModelError(
+        "the decoder layers of this architecture were not found",
+        got=type(model).__name__,
+        next_step="use --set freeze=none or freeze=base",
+    )
+
+
+def freeze(model: Any, what: str) -> None:
+    """Freeze weights: ``none``, ``base`` (all but the head) or a number of lower layers.
+
+    A number freezes the embedding and that many decoder layers from below.
+
+    Raises:
+        UsageError: for anything else, or more layers than there are.
+    """
+    if what == "none":
+        return
+    body = model.base_model
+    if what == "base":
+        if body is model or not any(
+            p.requires_grad
+            for n, p in model.named_parameters()
+            if not n.startswith(model.base_model_prefix)
+        ):
+            raise UsageError(
+                "freeze=base leaves nothing to train",
+                got=type(model).__name__,
+                next_step="freeze a number of layers for a task without a head",
+            )
+        body.requires_grad_(False)
+        return
+    layers = layers_of(model)
+    if not what.isdigit() or not 0 <= int(what) <= len(layers):
+        raise UsageError(
+            f"cannot freeze {what!r}", expected=f"none, base or a number up to {len(layers)}"
+        )
+    model.get_input_embeddings().requires_grad_(False)
+    for layer in list(layers)[: int(what)]:
+        layer.requires_grad_(False)
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """Give how many numbers the model has, and how many of them are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)

@@ -1,0 +1,66 @@
+"""What is minimised: a model with its loss as one module, so that DDP sees all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from course_lib.finetune import loss
+from course_lib.finetune.batch import CAUSAL, Batch
+
+
+class Objective(torch.nn.Module):
+    """A model and its summed loss.
+
+    Args:
+        model: a transformers model with the head of ``task``.
+        task: as in ``Prepared.task``.
+    """
+
+    def __init__(self, model: Any, task: str) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Give the loss summed over the counted labels of ``batch``, in nats, a scalar.
+
+        A span row counts twice, start and end, so that the mean is the mean of both as
+        in transformers' span heads.
+        """
+        labels = batch["labels"]
+        if self.task in CAUSAL:
+            hidden = self.model.base_model(input_ids=batch["input_ids"]).last_hidden_state
+            weight = self.model.get_output_embeddings().weight
+            return loss.fused_cross_entropy(
+                hidden.reshape(-1, hidden.shape[-1]), weight, labels.reshape(-1)
+            )
+        if self.task == "question-answering-span":
+            start, end = self.scores(batch)
+            return _summed(start, labels[:, 0]) + _summed(end, labels[:, 1])
+        return _summed(self.scores(batch), labels)
+
+    def scores(self, batch: Batch) -> Any:
+        """Give a head's logits: ``[batch, classes]``, ``[batch, seq, tags]``, or for spans a
+        pair of ``[batch, seq]`` with padding at minus infinity."""
+        found = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        if self.task != "question-answering-span":
+            return found.logits
+        padding = batch["attention_mask"] == 0
+        low = torch.finfo(found.start_logits.dtype).min
+        return (
+            found.start_logits.masked_fill(padding, low),
+            found.end_logits.masked_fill(padding, low),
+        )
+
+
+def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return functional.cross_entropy(
+        wide.reshape(-1, wide.shape[-1]),
+        labels.reshape(-1),
+        ignore_index=loss.IGNORE,
+        reduction="sum",
+    )

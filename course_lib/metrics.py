@@ -1,0 +1,183 @@
+"""Every metric of the course, on well-kept libraries; numbers in, plain numbers out, no torch."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def bootstrap_interval(
+    per_row: Sequence[float], *, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Give the percentile bootstrap interval of a mean over rows (Efron 1979).
+
+    Args:
+        per_row: one figure a row.
+        seed: of the resampling.
+        level: coverage.
+    """
+    values = np.asarray(per_row, dtype=float)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(values[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def classification(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, Any]:
+    """Give accuracy with its 95% interval, and macro precision, recall and F1.
+
+    Macro figures are plain means over the classes that occur in ``gold``.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    right = [float(g == p) for g, p in zip(gold, predicted, strict=True)]
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        gold, predicted, labels=sorted(set(gold)), average="macro", zero_division=0
+    )
+    return {
+        "accuracy": math.fsum(right) / len(right),
+        "accuracy_interval": list(bootstrap_interval(right)),
+        "precision_macro": float(precision),
+        "recall_macro": float(recall),
+        "f1_macro": float(f1),
+    }
+
+
+def classification_report(
+    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Give precision, recall, F1 and row count of each class.
+
+    Args:
+        predictions: maps with ``gold`` and ``prediction``.
+        labels: the class names.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    gold, predicted = [p["gold"] for p in predictions], [p["prediction"] for p in predictions]
+    columns = precision_recall_fscore_support(gold, predicted, labels=list(labels), zero_division=0)
+    names = ("precision", "recall", "f1", "rows")
+    return {
+        label: {n: float(c[i]) for n, c in zip(names, columns, strict=True)}
+        for i, label in enumerate(labels)
+    }
+
+
+def confusion_matrix(
+    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> list[list[int]]:
+    """Count rows by true class (down) and predicted class (across), ``[classes, classes]``."""
+    from sklearn.metrics import confusion_matrix as count
+
+    gold, predicted = [p["gold"] for p in predictions], [p["prediction"] for p in predictions]
+    table = count(gold, predicted, labels=list(labels))
+    return [[int(v) for v in row] for row in table]
+
+
+def language_model(nats: float, tokens: int, right: int, text_bytes: int) -> dict[str, float]:
+    """Give loss (nats a token), perplexity, bits per byte and next-token accuracy.
+
+    Args:
+        nats: summed loss; tokens: how many were counted; right: how many were the
+            model's first choice; text_bytes: UTF-8 bytes those tokens stand for.
+    """
+    loss = nats / tokens
+    return {
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "bits_per_byte": nats / math.log(2) / max(1, text_bytes),
+        "token_accuracy": right / tokens,
+    }
+
+
+def normalise_answer(text: str) -> str:
+    """Normalise as the official SQuAD evaluation does (Rajpurkar et al. 2016).
+
+    Lower case, ASCII punctuation out, the articles a, an, the out, white space single.
+    """
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(prediction: str, gold: str) -> float:
+    """Give 1.0 when both normalise to the same text, else 0.0."""
+    return float(normalise_answer(prediction) == normalise_answer(gold))
+
+
+def answer_f1(prediction: str, gold: str) -> float:
+    """Give the F1 of shared words after normalising; two empty answers agree fully."""
+    ours, theirs = normalise_answer(prediction).split(), normalise_answer(gold).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    shared = sum((Counter(ours) & Counter(theirs)).values())
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(ours), shared / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def question_answering(
+    predictions: Sequence[str], answers: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """Give exact match and F1, each the best over a question's accepted answers.
+
+    A question without an accepted answer is right only for an empty prediction.
+    """
+
+    def best(score: Callable[[str, str], float]) -> list[float]:
+        pairs = zip(predictions, answers, strict=True)
+        return [max(score(p, a) for a in (accepted or [""])) for p, accepted in pairs]
+
+    exact, f1 = best(exact_match), best(answer_f1)
+    return {
+        "exact_match": math.fsum(exact) / len(exact),
+        "exact_match_interval": list(bootstrap_interval(exact)),
+        "f1": math.fsum(f1) / len(f1),
+        "f1_interval": list(bootstrap_interval(f1)),
+    }
+
+
+def generation(predictions: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+    """Give BLEU and chrF (sacrebleu, 0 to 100), ROUGE-1 and ROUGE-L F (0 to 1), exact match."""
+    import sacrebleu
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    pairs = list(zip(targets, predictions, strict=True))
+    rouge = [scorer.score(target, prediction) for target, prediction in pairs]
+    exact = [float(t.strip() == p.strip()) for t, p in pairs]
+    return {
+        "bleu": float(sacrebleu.corpus_bleu(list(predictions), [list(targets)]).score),
+        "chrf": float(sacrebleu.corpus_chrf(list(predictions), [list(targets)]).score),
+        "rouge1": math.fsum(r["rouge1"].fmeasure for r in rouge) / len(rouge),
+        "rougeL": math.fsum(r["rougeL"].fmeasure for r in rouge) / len(rouge),
+        "exact_match": math.fsum(exact) / len(exact),
+    }
+
+
+def tagging(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Give entity precision, recall and F1 (seqeval, strict IOB2) and word accuracy."""
+    import warnings
+
+    from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+    from seqeval.scheme import IOB2
+
+    golds, guesses = [list(g) for g in gold], [list(p) for p in predicted]
+    options: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    with warnings.catch_warnings():
+        # seqeval's own code trips numpy's deprecations; nothing a learner can act on
+        warnings.simplefilter("ignore")
+        return {
+            "precision": float(precision_score(golds, guesses, **options)),
+            "recall": float(recall_score(golds, guesses, **options)),
+            "f1": float(f1_score(golds, guesses, **options)),
+            "accuracy": float(accuracy_score(golds, guesses)),
+        }
