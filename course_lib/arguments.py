@@ -83,7 +83,7 @@ def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     """Add one option for each field of ``PretrainConfig``."""
     import dataclasses
 
-    from course_lib.finetune.pretrain import PretrainConfig
+    from course_lib.finetune.decoder import PretrainConfig
 
     kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
     for field in dataclasses.fields(PretrainConfig):

@@ -124,7 +124,8 @@ def run_pretrain(args: argparse.Namespace) -> int:
     """Pre-train a base model and print its validation figures."""
     from dataclasses import fields
 
-    from course_lib.finetune.pretrain import PretrainConfig, pretrain
+    from course_lib.finetune.decoder import PretrainConfig
+    from course_lib.finetune.pretrain import pretrain
 
     values = {f.name: getattr(args, f.name) for f in fields(PretrainConfig)}
 
@@ -169,7 +170,7 @@ def run_finetune(args: argparse.Namespace) -> int:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Measure a finished run on a data set."""
-    from course_lib.finetune.recipe import evaluate_run
+    from course_lib.finetune.runs import evaluate_run
 
     found = evaluate_run(args.run, args.data)
     if args.json:
@@ -185,7 +186,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 def run_predict(args: argparse.Namespace) -> int:
     """Predict for texts from the arguments, a file or standard input."""
     texts = arguments.texts_to_predict(args.text, args.file)
-    from course_lib.finetune.recipe import predict_run
+    from course_lib.finetune.runs import predict_run
 
     rows = predict_run(args.run, texts)
     if args.json:
@@ -235,8 +236,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        return fail(StorageError(f"could not write: {error.strerror}",
-                                 where=str(error.filename or "")), args)
+        return fail(
+            StorageError(f"could not write: {error.strerror}", where=str(error.filename or "")),
+            args,
+        )
 
 
 def fail(error: CourseError, args: argparse.Namespace) -> int:

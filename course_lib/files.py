@@ -4,7 +4,7 @@ Reading is strict because data comes from strangers: ``NaN``, duplicate keys and
 lone surrogates are refused, sizes are bounded, and every message names file and
 line. Writing is atomic because laptops lose power: a temporary file in the same
 folder, fsync, rename, fsync of the folder. A reader sees the old file or the
-new one, never half of either.
+new one, never half.
 """
 
 from __future__ import annotations
@@ -24,22 +24,19 @@ import yaml
 
 from course_lib.errors import DataError, EnvironmentProblem, StorageError
 
-MAX_JSON_BYTES = 64 * 2**20
-MAX_LINE_BYTES = 8 * 2**20
-MAX_YAML_BYTES = 2 * 2**20
+MAX_JSON_BYTES, MAX_LINE_BYTES, MAX_YAML_BYTES = 64 * 2**20, 8 * 2**20, 2 * 2**20
 
 
 def course_root() -> Path:
     """Give the course folder: the one holding ``datasets/`` and ``notebooks/``.
 
-    The environment variable ``COURSE_ROOT`` wins; otherwise it is the folder the
-    package lies in.
+    ``COURSE_ROOT`` wins; otherwise it is the folder the package lies in.
 
     Raises:
         EnvironmentProblem: when neither holds a course.
     """
-    named = os.environ.get("COURSE_ROOT")
-    root = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent
+    named = os.environ.get("COURSE_ROOT", str(Path(__file__).resolve().parent.parent))
+    root = Path(named).expanduser()
     if not (root / "datasets").is_dir():
         raise EnvironmentProblem(
             "this is not a course folder",
@@ -70,15 +67,13 @@ def sha256_file(path: Path | str) -> str:
 def sha256_tree(folder: Path, *, suffixes: tuple[str, ...] = ()) -> str:
     """Give one SHA-256 over a folder: names and contents, in sorted order.
 
-    Args:
-        folder: the folder; files below it are included.
-        suffixes: when given, only files that end in one of these count.
+    With ``suffixes`` only files that end in one of these count.
     """
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if suffixes and path.suffix not in suffixes:
-            continue
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+        if not suffixes or path.suffix in suffixes:
+            line = f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n"
+            digest.update(line.encode())
     return digest.hexdigest()
 
 
@@ -89,8 +84,8 @@ def _no_constant(text: str) -> Any:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} appears twice")
     return found
 
@@ -116,11 +111,7 @@ def parse_json(text: str, *, where: str) -> Any:
 
 
 def decode_utf8(data: bytes, *, where: str) -> str:
-    """Decode UTF-8 (a leading byte-order mark is dropped).
-
-    Raises:
-        DataError: naming the first byte that is not UTF-8.
-    """
+    """Decode UTF-8 (a leading byte-order mark is dropped); DataError names the first bad byte."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -140,16 +131,12 @@ def read_text(path: Path | str, *, max_bytes: int = MAX_JSON_BYTES) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(
-            "no such file", where=str(path), next_step="check the spelling and the folder"
-        )
+        raise DataError("no such file", where=str(path), next_step="check the spelling")
     size = path.stat().st_size
     if size > max_bytes:
+        most = f"at most {max_bytes:,}"
         raise DataError(
-            "the file is too large",
-            where=str(path),
-            got=f"{size:,} bytes",
-            expected=f"at most {max_bytes:,}",
+            "the file is too large", where=str(path), got=f"{size:,} bytes", expected=most
         )
     return decode_utf8(path.read_bytes(), where=str(path))
 
@@ -167,16 +154,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: naming ``file:line`` for anything that is not a JSON object.
     """
-    path = Path(path)
+    number = 0
     with open(path, "rb") as handle:
-        number = 0
         while line := handle.readline(MAX_LINE_BYTES + 1):
             number += 1
             where = f"{path}:{number}"
             if len(line) > MAX_LINE_BYTES:
-                raise DataError(
-                    "the line is too long", where=where, expected=f"at most {MAX_LINE_BYTES} bytes"
-                )
+                most = f"at most {MAX_LINE_BYTES} bytes"
+                raise DataError("the line is too long", where=where, expected=most)
             text = decode_utf8(line, where=where).strip()
             if not text:
                 continue
@@ -269,7 +254,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically (see :func:`write_bytes`)."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -281,8 +266,7 @@ def write_json(path: Path | str, value: Any) -> None:
 def new_folder(path: Path | str) -> Iterator[Path]:
     """Build a folder under a temporary name and rename it when the block succeeds.
 
-    Yields the temporary folder to fill. On any error it is removed and an older
-    folder of that name is untouched.
+    On any error it is removed and an older folder of that name is untouched.
 
     Raises:
         StorageError: when the disk is full or not writable.

@@ -12,6 +12,52 @@ from course_lib import files
 from course_lib.errors import DataError
 
 CURVE_POINTS = 200
+_CARD = """---
+language: en
+license: mit
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# {x0}
+
+The small base model of *Fine-Tuning GPT, Hands-On*, pre-trained by the course's own
+`course pretrain` so that no lesson depends on a download. It completes English text; it
+knows little and says wrong things fluently. It is a model to learn with, not to ask.
+
+**Architecture.** Llama-type decoder: {x1} layers, width {x2}, {x3}
+attention heads, inner width {x4}, context {x5} tokens, tied embeddings,
+{x6} parameters, stored as bfloat16. Tokenizer: byte-level BPE of
+{x7} tokens with chat tokens and a chat template.
+
+**Training.** {x8} tokens ({x9} passes over {x10}
+tokens of text), {x11} rows of {x12} tokens a step; Muon at
+{x13} for the matrices and AdamW at {x14} for the rest; warm-up, constant,
+then a linear decay over the last {x15} tokens. Seed {x16}.
+Hardware: {x17}; {x18} hours, shared with other work.
+
+```
+{x19}
+```
+
+**Measured** on the held-out 1% of the corpus' documents ({x20} tokens):
+
+| model | loss (nats a token) | perplexity | bits per byte | next-token accuracy |
+|---|---|---|---|---|
+{x21}
+
+The recorded curve is in `curve.jsonl`, the settings and figures in `pretrain.json`.
+
+**Corpus**
+
+{x22}
+
+Known flaws: a few news sentences miss a word; older books contain period language and
+attitudes, which the model repeats; the held-out text can share a book with the training text.
+No text of a lesson's data set was in the corpus.
+
+**Licence.** MIT for the weights; the sources keep their own licences.
+"""
 
 
 def processor_name() -> str:
@@ -106,50 +152,29 @@ def _card(kept: Mapping[str, Any], sources: str, history: Sequence[Mapping[str, 
     )
     passes = kept["tokens"] / corpus["train"]["tokens"]
     hours = history[-1]["seconds"] / 3600 if history else 0.0
-    return f"""---
-language: en
-license: mit
-library_name: transformers
-pipeline_tag: text-generation
----
-
-# {kept["name"]}
-
-The small base model of *Fine-Tuning GPT, Hands-On*, pre-trained by the course's own
-`course pretrain` so that no lesson depends on a download. It completes English text; it
-knows little and says wrong things fluently. It is a model to learn with, not to ask.
-
-**Architecture.** Llama-type decoder: {s["layers"]} layers, width {s["width"]}, {s["heads"]}
-attention heads, inner width {s["inner"]}, context {s["context"]} tokens, tied embeddings,
-{kept["parameters"]:,} parameters, stored as bfloat16. Tokenizer: byte-level BPE of
-{s["vocab_size"]:,} tokens with chat tokens and a chat template.
-
-**Training.** {kept["tokens"]:,} tokens ({passes:.2f} passes over {corpus["train"]["tokens"]:,}
-tokens of text), {s["rows_per_step"]} rows of {s["context"]} tokens a step; Muon at
-{s["lr_matrix"]} for the matrices and AdamW at {s["lr_rest"]} for the rest; warm-up, constant,
-then a linear decay over the last {s["decay_tokens"]:,} tokens. In the decay, a share of
-{s["reading_share"]} of the rows are reading tasks made from the corpus itself. Seed {s["seed"]}.
-Hardware: {kept.get("hardware", "not recorded")}; {hours:.1f} hours, shared with other work.
-
-```
-{kept["command"]}
-```
-
-**Measured** on the held-out 1% of the corpus' documents ({corpus["val"]["tokens"]:,} tokens):
-
-| model | loss (nats a token) | perplexity | bits per byte | next-token accuracy |
-|---|---|---|---|---|
-{table}
-
-The recorded curve is in `curve.jsonl`, the settings and figures in `pretrain.json`.
-
-**Corpus**
-
-{sources}
-
-Known flaws: a few news sentences miss a word; older books contain period language and
-attitudes, which the model repeats; the held-out text can share a book with the training text.
-No text of a lesson's data set was in the corpus.
-
-**Licence.** MIT for the weights; the sources keep their own licences.
-"""
+    values = {
+        "x0": str(kept["name"]),
+        "x1": str(s["layers"]),
+        "x2": str(s["width"]),
+        "x3": str(s["heads"]),
+        "x4": str(s["inner"]),
+        "x5": str(s["context"]),
+        "x6": format(kept["parameters"], ","),
+        "x7": format(s["vocab_size"], ","),
+        "x8": format(kept["tokens"], ","),
+        "x9": format(passes, ".2f"),
+        "x10": format(corpus["train"]["tokens"], ","),
+        "x11": str(s["rows_per_step"]),
+        "x12": str(s["context"]),
+        "x13": str(s["lr_matrix"]),
+        "x14": str(s["lr_rest"]),
+        "x15": format(s["decay_tokens"], ","),
+        "x16": str(s["seed"]),
+        "x17": str(kept.get("hardware", "not recorded")),
+        "x18": format(hours, ".1f"),
+        "x19": str(kept["command"]),
+        "x20": format(corpus["val"]["tokens"], ","),
+        "x21": str(table),
+        "x22": str(sources),
+    }
+    return _CARD.format(**values)

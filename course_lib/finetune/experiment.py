@@ -8,7 +8,6 @@ again, so an interrupted experiment goes on where it stopped.
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,8 +79,6 @@ def run_experiment(
         base: the base model of every arm.
         say: gets one line a run.
     """
-    from course_lib.finetune.recipe import finetune
-
     plan = read_definition(name)
     folder = files.course_root() / "notebooks" / "experiments" / name
     for size in plan["sizes"]:
@@ -91,25 +88,7 @@ def run_experiment(
                 target = folder / f"{arm.replace(' ', '-')}.{size}.{seed}.json"
                 if target.is_file():
                     continue
-                options = dict(extra or {})
-                settings = dict(options.pop("settings", {}))
-                if size != "all":
-                    settings["train_rows"] = int(size)
-                work = Path(tempfile.mkdtemp(prefix="course-experiment-"))
-                try:
-                    run = finetune(
-                        plan["task"],
-                        data or plan["data"],
-                        base=base,
-                        seed=seed,
-                        settings=settings,
-                        out=work / "run",
-                        **plan["columns"],
-                        **options,
-                    )
-                finally:
-                    shutil.rmtree(work, ignore_errors=True)
-                run["data"]["name"] = plan["data"]
+                run = _one_arm(plan, dict(extra or {}), size, seed, data, base)
                 files.write_json(target, run)
                 value = run["metrics"]["after"][plan["metric"]]
                 say(
@@ -117,6 +96,35 @@ def run_experiment(
                     f"in {run['seconds']:.0f} s"
                 )
     return table(name)
+
+
+def _one_arm(
+    plan: Mapping[str, Any],
+    options: dict[str, Any],
+    size: Any,
+    seed: int,
+    data: str | None,
+    base: str,
+) -> dict[str, Any]:
+    """Run one arm at one size and seed in a folder of its own; give its run.json."""
+    from course_lib.finetune.recipe import finetune
+
+    settings = dict(options.pop("settings", {}))
+    if size != "all":
+        settings["train_rows"] = int(size)
+    with tempfile.TemporaryDirectory(prefix="course-experiment-") as work:
+        run = finetune(
+            plan["task"],
+            data or plan["data"],
+            base=base,
+            seed=seed,
+            settings=settings,
+            out=Path(work) / "run",
+            **plan["columns"],
+            **options,
+        )
+    run["data"]["name"] = plan["data"]
+    return run
 
 
 def table(name: str) -> list[Cell]:

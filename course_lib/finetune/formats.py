@@ -1,4 +1,4 @@
-"""Data files to rows: CSV, TSV, JSONL, SQuAD JSON, CoNLL and plain text; each row knows its place."""
+"""Data files: CSV, TSV, JSONL, SQuAD JSON, CoNLL and plain text to rows."""
 
 from __future__ import annotations
 

@@ -61,17 +61,19 @@ def complete(
     step = max(1, BUDGET // (len(coded[order[-1]]) + max_new_tokens)) if order else 1
     for start in range(0, len(order), step):
         group = order[start : start + step]
-        longest = max(len(coded[i]) for i in group)
-        ids = torch.full((len(group), longest), tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for place, i in enumerate(group):
-            ids[place, longest - len(coded[i]) :] = torch.tensor(coded[i])
-            mask[place, longest - len(coded[i]) :] = 1
+        ids, mask = _left_padded([coded[i] for i in group], tokenizer.pad_token_id)
         made = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **options)
         for place, i in enumerate(group):
-            text = tokenizer.decode(made[place, longest:], skip_special_tokens=True)
-            out[i] = text.strip()
+            out[i] = tokenizer.decode(made[place, ids.shape[1] :], skip_special_tokens=True).strip()
     return out
+
+
+def _left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give ids and mask ``[batch, longest]`` with the padding on the left."""
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
 
 
 def answers(

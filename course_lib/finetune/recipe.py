@@ -12,11 +12,18 @@ from typing import Any
 import torch
 
 from course_lib import files
-from course_lib.errors import DataError, ModelError, UsageError
-from course_lib.finetune import baselines, checkpoint, data, evaluate, forecast, generate, prepare
+from course_lib.errors import UsageError
+from course_lib.finetune import baselines, checkpoint, data, evaluate, forecast, prepare
 from course_lib.finetune import model as models
-from course_lib.finetune.pretrain import pick_precision
-from course_lib.finetune.records import Evaluation, Example, Prepared, Splits
+from course_lib.finetune.decoder import pick_precision
+from course_lib.finetune.records import (
+    Evaluation,
+    Example,
+    Prepared,
+    Splits,
+    TrainConfig,
+    TrainResult,
+)
 from course_lib.finetune.settings import resolve
 from course_lib.finetune.train import train
 
@@ -67,69 +74,97 @@ def finetune(
         say(note)
     kind = _kind(task, head)
     config, rows, resolved = resolve(kind, profile, settings or {}, seed, len(splits.train))
-    splits = _limit(splits, rows, seed)
+    config = _precision(config, resolved)
+    plan = _Plan(kind, base, from_scratch, seed, config, resolved, _limit(splits, rows, seed))
     folder = Path(out or Path("runs") / f"{task}-{Path(data_name).stem}-{seed}")
-    if (folder / "run.json").is_file() and not resume:
-        say(f"{folder} holds an earlier run; it is replaced when this one is done")
-    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    model, tokenizer, train_set, validation = _ready(plan, say)
+    before = _before(plan, model, tokenizer)
+    forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
+    work = folder.parent / f".{folder.name}.work"
+    pad = tokenizer.pad_token_id
+    result = train(model, train_set, validation, config, pad_id=pad, out=work, resume=resume)
+    found = evaluate.EVALUATORS[kind](model, tokenizer, plan.splits.test)
+    run = _record(plan, model, train_set, result, before, found)
+    _write(folder, work, run, found, model, tokenizer)
+    return run
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What was settled before anything was loaded."""
+
+    kind: str
+    base: str
+    from_scratch: bool
+    seed: int
+    config: TrainConfig
+    resolved: dict[str, dict[str, Any]]
+    splits: Splits
+
+
+def _precision(config: TrainConfig, resolved: dict[str, dict[str, Any]]) -> TrainConfig:
+    """Settle ``precision=auto`` by what this hardware computes fastest, and record it."""
+    if config.precision != "auto":
+        return config
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fast = pick_precision("auto", device)
+    name = "bfloat16" if fast == torch.bfloat16 else "float32"
+    resolved["precision"] = {"value": name, "reason": "what this hardware computes fastest"}
+    return dataclasses.replace(config, precision=name)
+
+
+def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
+    """Load and freeze the model, encode training and validation rows, say what was cut."""
+    dtype = torch.float64 if plan.config.precision == "float64" else torch.float32
     model, tokenizer = models.load_base(
-        base, task=kind, labels=splits.labels, seed=seed, from_scratch=from_scratch, dtype=dtype
+        plan.base,
+        task=plan.kind,
+        labels=plan.splits.labels,
+        seed=plan.seed,
+        from_scratch=plan.from_scratch,
+        dtype=dtype,
     )
-    models.freeze(model, config.freeze)
+    models.freeze(model, plan.config.freeze)
     context = models.context_of(model)
-    train_set, validation = (
-        encode(kind, part, tokenizer, context, splits.labels)
-        for part in (splits.train, splits.validation)
-    )
-    for part, name in ((train_set, "training"), (validation, "validation")):
+    encoded = []
+    for name in ("train", "validation"):
+        rows = getattr(plan.splits, name)
+        part = encode(plan.kind, rows, tokenizer, context, plan.splits.labels)
         if part.cut or part.dropped:
             say(
                 f"{name}: {part.cut} rows cut to the context of {context} tokens, "
                 f"{part.dropped} left out"
             )
-    before = _before(kind, base, model, tokenizer, splits, from_scratch)
-    forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
-    precision = pick_precision("auto", next(model.parameters()).device)
-    if config.precision == "auto":
-        name = {torch.bfloat16: "bfloat16"}.get(precision, "float32")
-        config = dataclasses.replace(config, precision=name)
-        resolved["precision"] = {"value": name, "reason": "what this hardware computes fastest"}
-    work = folder.parent / f".{folder.name}.work"
-    result = train(
-        model, train_set, validation, config, pad_id=tokenizer.pad_token_id, out=work, resume=resume
-    )
-    found = evaluate.EVALUATORS[kind](model, tokenizer, splits.test)
-    total, trainable = models.count_parameters(model)
-    path = models.base_path(base)
-    run: dict[str, Any] = {
+        encoded.append(part)
+    return model, tokenizer, encoded[0], encoded[1]
+
+
+def _record(
+    plan: _Plan,
+    model: Any,
+    train_set: Prepared,
+    result: TrainResult,
+    before: Mapping[str, Any],
+    found: Evaluation,
+) -> dict[str, Any]:
+    """Give the content of run.json, schema 1 of the design."""
+    splits = plan.splits
+    rows = {n: len(getattr(splits, n)) for n in ("train", "validation", "test")}
+    return {
         "schema": 1,
-        "task": task,
-        "head": kind,
-        "base": {
-            "name": base
-            if base == models.EMBEDDED
-            else Path(path).name
-            if Path(path).is_dir()
-            else base,
-            "sha256": models.base_sha256(path, model),
-            "parameters": total,
-            "trainable": trainable,
-            "from_scratch": from_scratch,
-        },
+        "task": splits.task,
+        "head": plan.kind,
+        "base": _base_facts(plan, model),
         "data": {
             "name": splits.name,
             "sha256": splits.sha256,
-            "rows": {
-                "train": len(splits.train),
-                "validation": len(splits.validation),
-                "test": len(splits.test),
-            },
+            "rows": rows,
             "cut": train_set.cut,
             "dropped": train_set.dropped,
             "notes": list(splits.notes),
         },
-        "settings": resolved,
-        "seed": seed,
+        "settings": plan.resolved,
+        "seed": plan.seed,
         "device": str(next(model.parameters()).device),
         "versions": _versions(),
         "steps": result.steps,
@@ -138,13 +173,25 @@ def finetune(
         "peak_memory_bytes": result.peak_memory_bytes,
         "parents": [],
         "metrics": {
-            "before": before,
+            "before": dict(before),
             "after": dict(found.metrics),
-            "baselines": _baselines(kind, splits),
+            "baselines": _baselines(plan.kind, splits),
         },
     }
-    _write(folder, work, run, found, model, tokenizer)
-    return run
+
+
+def _base_facts(plan: _Plan, model: Any) -> dict[str, Any]:
+    """Name the base, without a path of this machine, with its digest and size."""
+    total, trainable = models.count_parameters(model)
+    path = models.base_path(plan.base)
+    local = plan.base != models.EMBEDDED and Path(path).is_dir()
+    return {
+        "name": Path(path).name if local else plan.base,
+        "sha256": models.base_sha256(path, model),
+        "parameters": total,
+        "trainable": trainable,
+        "from_scratch": plan.from_scratch,
+    }
 
 
 def _kind(task: str, head: str) -> str:
@@ -200,19 +247,18 @@ def encode(
     return makers[kind](rows, tokenizer, context)
 
 
-def _before(
-    kind: str, base: str, model: Any, tokenizer: Any, splits: Splits, from_scratch: bool
-) -> dict[str, Any]:
+def _before(plan: _Plan, model: Any, tokenizer: Any) -> dict[str, Any]:
     """Measure the base before training: asked for its labels, or generating; never a new head."""
-    if from_scratch or kind == "token-classification":
+    kind, splits = plan.kind, plan.splits
+    if plan.from_scratch or kind == "token-classification":
         return {}
     test = splits.test[:100]
     if kind == "classification":
         if len(splits.labels) > 20:
             return {}  # too many labels to score each for each row
-        return baselines.label_likelihood(base, test, splits)
+        return baselines.label_likelihood(plan.base, test, splits)
     if kind == "question-answering-span":
-        model, tokenizer = models.load_base(base, task="question-answering")
+        model, tokenizer = models.load_base(plan.base, task="question-answering")
         kind = "question-answering"
     rows = splits.test if kind == "language-modeling" else test
     return dict(evaluate.EVALUATORS[kind](model, tokenizer, rows).metrics)
@@ -248,92 +294,3 @@ def _write(
         files.write_text(temporary / "predictions.jsonl", "".join(lines))
         files.write_json(temporary / "run.json", run)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def load_run(run: Path | str) -> tuple[Any, Any]:
-    """Load the model and tokenizer of a run folder, verified against its manifest.
-
-    Raises:
-        ModelError: when the folder is not a finished run.
-        CheckpointError: when a file of the model was changed.
-    """
-    facts = _facts(run)
-    checkpoint.verify(Path(run) / "model")
-    return models.load_base(str(Path(run) / "model"), task=facts["head"])
-
-
-def _facts(run: Path | str) -> dict[str, Any]:
-    if not (Path(run) / "run.json").is_file():
-        raise ModelError(
-            "not a finished run",
-            where=str(run),
-            expected="a folder with run.json",
-            next_step="give the folder named by --out when it was fine-tuned, "
-            "or finish the run with --resume",
-        )
-    facts: dict[str, Any] = files.read_json(Path(run) / "run.json")
-    return facts
-
-
-def evaluate_run(run: Path | str, data_name: str) -> Evaluation:
-    """Measure a finished run on the test split of a data set of its task."""
-    facts = _facts(run)
-    model, tokenizer = load_run(run)
-    splits = data.load(facts["task"], data_name)
-    known = set(getattr(model.config, "label2id", None) or {})
-    if splits.labels and facts["task"] == "classification" and not set(splits.labels) <= known:
-        raise DataError(
-            "the data has labels this model never learned",
-            where=data_name,
-            got=", ".join(sorted(set(splits.labels) - known)),
-            expected=", ".join(sorted(known)),
-        )
-    return evaluate.EVALUATORS[facts["head"]](model, tokenizer, splits.test)
-
-
-def predict_run(run: Path | str, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Apply a finished run to texts.
-
-    Args:
-        run: the run folder.
-        texts: for question answering each is ``question<TAB>passage``.
-
-    Returns:
-        One map a text: ``prediction``, and ``probabilities`` for a classifier.
-    """
-    facts = _facts(run)
-    model, tokenizer = load_run(run)
-    kind = facts["head"]
-    if kind == "classification":
-        found = evaluate.class_probabilities(model, tokenizer, texts)
-        labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-        return [
-            {
-                "prediction": labels[int(row.argmax())],
-                "probabilities": {n: float(v) for n, v in zip(labels, row, strict=True)},
-            }
-            for row in found
-        ]
-    if kind == "token-classification":
-        rows = [
-            Example(id=str(i), tokens=tuple(t.split()), tags=("O",) * len(t.split()))
-            for i, t in enumerate(texts)
-        ]
-        tagged = evaluate.token_classification(model, tokenizer, rows).predictions
-        return [{"prediction": p["prediction"]} for p in tagged]
-    if kind.startswith("question-answering"):
-        rows = [_question(i, t) for i, t in enumerate(texts)]
-        answered = evaluate.EVALUATORS[kind](model, tokenizer, rows).predictions
-        return [{"prediction": p["prediction"]} for p in answered]
-    return [{"prediction": t} for t in generate.complete(model, tokenizer, list(texts))]
-
-
-def _question(place: int, text: str) -> Example:
-    question, tab, passage = text.partition("\t")
-    if not tab:
-        raise UsageError(
-            "a question needs its passage",
-            where=f"text {place + 1}",
-            expected="question<TAB>passage on one line",
-        )
-    return Example(id=str(place), text=passage, question=question)

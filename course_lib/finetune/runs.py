@@ -1,0 +1,102 @@
+"""A finished run: load its verified model, measure it, apply it to texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from course_lib import files
+from course_lib.errors import DataError, ModelError, UsageError
+from course_lib.finetune import checkpoint, data, evaluate, generate
+from course_lib.finetune import model as models
+from course_lib.finetune.records import Evaluation, Example
+
+
+def load_run(run: Path | str) -> tuple[Any, Any]:
+    """Load the model and tokenizer of a run folder, verified against its manifest.
+
+    Raises:
+        ModelError: when the folder is not a finished run.
+        CheckpointError: when a file of the model was changed.
+    """
+    facts = _facts(run)
+    checkpoint.verify(Path(run) / "model")
+    return models.load_base(str(Path(run) / "model"), task=facts["head"])
+
+
+def _facts(run: Path | str) -> dict[str, Any]:
+    if not (Path(run) / "run.json").is_file():
+        raise ModelError(
+            "not a finished run",
+            where=str(run),
+            expected="a folder with run.json",
+            next_step="give the folder named by --out when it was fine-tuned, "
+            "or finish the run with --resume",
+        )
+    facts: dict[str, Any] = files.read_json(Path(run) / "run.json")
+    return facts
+
+
+def evaluate_run(run: Path | str, data_name: str) -> Evaluation:
+    """Measure a finished run on the test split of a data set of its task."""
+    facts = _facts(run)
+    model, tokenizer = load_run(run)
+    splits = data.load(facts["task"], data_name)
+    known = set(getattr(model.config, "label2id", None) or {})
+    if splits.labels and facts["task"] == "classification" and not set(splits.labels) <= known:
+        raise DataError(
+            "the data has labels this model never learned",
+            where=data_name,
+            got=", ".join(sorted(set(splits.labels) - known)),
+            expected=", ".join(sorted(known)),
+        )
+    return evaluate.EVALUATORS[facts["head"]](model, tokenizer, splits.test)
+
+
+def predict_run(run: Path | str, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Apply a finished run to texts.
+
+    Args:
+        run: the run folder.
+        texts: for question answering each is ``question<TAB>passage``.
+
+    Returns:
+        One map a text: ``prediction``, and ``probabilities`` for a classifier.
+    """
+    facts = _facts(run)
+    model, tokenizer = load_run(run)
+    kind = facts["head"]
+    if kind == "classification":
+        found = evaluate.class_probabilities(model, tokenizer, texts)
+        labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        return [
+            {
+                "prediction": labels[int(row.argmax())],
+                "probabilities": {n: float(v) for n, v in zip(labels, row, strict=True)},
+            }
+            for row in found
+        ]
+    if kind == "token-classification":
+        rows = [
+            Example(id=str(i), tokens=tuple(t.split()), tags=("O",) * len(t.split()))
+            for i, t in enumerate(texts)
+        ]
+        tagged = evaluate.token_classification(model, tokenizer, rows).predictions
+        return [{"prediction": p["prediction"]} for p in tagged]
+    if kind.startswith("question-answering"):
+        rows = [_question(i, t) for i, t in enumerate(texts)]
+        answered = evaluate.EVALUATORS[kind](model, tokenizer, rows).predictions
+        return [{"prediction": p["prediction"]} for p in answered]
+    return [{"prediction": t} for t in generate.complete(model, tokenizer, list(texts))]
+
+
+def _question(place: int, text: str) -> Example:
+    question, tab, passage = text.partition("\t")
+    if not tab:
+        raise UsageError(
+            "a question needs its passage",
+            where=f"text {place + 1}",
+            expected="question<TAB>passage on one line",
+        )
+    return Example(id=str(place), text=passage, question=question)
