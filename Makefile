@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab test check lessons clean
+.PHONY: help setup lab test browser check lessons clean
 
 help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
 	@echo "make test     set up if needed, run every test"
+	@echo "make browser  the tests that need Chromium"
 	@echo "make check    lint and types"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
 	@echo "make clean    remove caches; keeps .venv, work and runs"
@@ -35,7 +36,10 @@ lab: setup
 	$(BIN)/course lab
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests --ignore=tests/browser
+
+browser: setup
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser
 
 check: setup
 	$(BIN)/ruff check course_lib tests conftest.py

@@ -99,7 +99,7 @@ def load_base(
             config = transformers.AutoConfig.from_pretrained(path, **extra)
             model = builder.from_config(config).to(dtype)
         else:
-            with _quiet():
+            with quiet():
                 model = builder.from_pretrained(path, dtype=dtype, **extra)
     except (OSError, ValueError, KeyError) as error:
         raise _load_error(base, path, error) from error
@@ -110,10 +110,11 @@ def load_base(
     return model.eval(), tokenizer
 
 
-class _quiet:
-    """Silence the notice that the new head's weights are new: they are meant to be."""
+class quiet:
+    """Silence progress bars, and the notice that a new head's weights are new (they should be)."""
 
     def __enter__(self) -> None:
+        """Go quiet."""
         from transformers.utils import logging
 
         self.level = logging.get_verbosity()
@@ -121,6 +122,7 @@ class _quiet:
         logging.disable_progress_bar()
 
     def __exit__(self, *exc: object) -> None:
+        """Speak again."""
         from transformers.utils import logging
 
         logging.set_verbosity(self.level)

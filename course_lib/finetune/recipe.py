@@ -285,7 +285,7 @@ def _write(
     """Build the run folder under another name and put it in place whole."""
     import shutil
 
-    with files.new_folder(folder) as temporary:
+    with files.new_folder(folder) as temporary, models.quiet():
         model.save_pretrained(temporary / "model")
         tokenizer.save_pretrained(temporary / "model")
         checkpoint.write_manifest(temporary / "model")

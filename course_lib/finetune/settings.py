@@ -48,7 +48,7 @@ def resolve(
     reasons = dict.fromkeys(values, "the library's default")
     reasons["seed"] = "given"
     for name, value in _BY_TASK[kind].items():
-        values[name], reasons[name] = value, f"found on validation rows for {kind}"
+        values[name], reasons[name] = value, f"the default for {kind}"
     if profile == "quick":
         for name, value in {"epochs": 2, **_QUICK_ROWS}.items():
             values[name], reasons[name] = value, "the quick profile"
