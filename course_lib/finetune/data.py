@@ -66,6 +66,8 @@ def load(
             got=", ".join(built) or "nothing",
             expected="a file whose name starts with train",
         )
+    if task == "classification":
+        splits.check_classes(built["train"], data)
     built = splits.cut(task, built, seed, notes)
     labels = splits.labels(task, built, data)
     name = Path(data).name if Path(data).expanduser().exists() else data

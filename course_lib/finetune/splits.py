@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 
 from course_lib.errors import DataError
 from course_lib.finetune.records import Example
@@ -59,13 +60,13 @@ def cut(
     return built
 
 
-def labels(task: str, built: dict[str, list[Example]], where: str) -> tuple[str, ...]:
-    """Collect and check the classes or tags."""
-    if task == "token-classification":
-        return tuple(sorted({t for rows in built.values() for r in rows for t in r.tags}))
-    if task != "classification":
-        return ()
-    labels = {str(r.label) for r in built["train"]}
+def check_classes(rows: Iterable[Example], where: str) -> None:
+    """Refuse training rows of one class only, or of more classes than anybody means.
+
+    Raises:
+        DataError: in either case, with what to check.
+    """
+    labels = {str(r.label) for r in rows}
     if len(labels) < 2:
         raise DataError(
             "only one class in the training rows",
@@ -82,12 +83,21 @@ def labels(task: str, built: dict[str, list[Example]], where: str) -> tuple[str,
             expected=f"at most {MOST_CLASSES:,}",
             next_step="the column looks like an id or free text: check --label-column",
         )
+
+
+def labels(task: str, built: dict[str, list[Example]], where: str) -> tuple[str, ...]:
+    """Collect and check the classes or tags."""
+    if task == "token-classification":
+        return tuple(sorted({t for rows in built.values() for r in rows for t in r.tags}))
+    if task != "classification":
+        return ()
+    known = {str(r.label) for r in built["train"]}
     for split in ("validation", "test"):
         for row in built[split]:
-            if row.label not in labels:
+            if row.label not in known:
                 raise DataError(
                     f"the label {row.label!r} occurs in {split} but never in train",
                     where=f"{where}, row {row.id}",
                     next_step="add training rows with it, or take the row out",
                 )
-    return tuple(sorted(labels))
+    return tuple(sorted(known))

@@ -1,0 +1,58 @@
+"""Metrics against the rules they implement."""
+
+from __future__ import annotations
+
+import pytest
+
+from course_lib import metrics
+
+# Expected values by the official SQuAD rules: lower case, no ASCII punctuation, no articles.
+TRICKY = [
+    ("The Cat.", "cat", 1.0, 1.0),
+    ("an apple a day", "apple day", 1.0, 1.0),
+    ("3.5 km", "35 km", 1.0, 1.0),
+    ("co-op", "coop", 1.0, 1.0),
+    ("the", "", 1.0, 1.0),
+    ("", "cat", 0.0, 0.0),
+    ("cat dog", "dog cat", 0.0, 1.0),
+    ("cat cat dog", "cat dog", 0.0, 0.8),
+    ("Theatre", "atre", 0.0, 0.0),
+    ("caf\u00e9", "cafe", 0.0, 0.0),
+    ("\u201cyes\u201d", "yes", 0.0, 0.0),
+    ("one\ttwo\nthree", "one two three", 1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("ours", "gold", "exact", "f1"), TRICKY)
+def test_answers_are_compared_by_the_squad_rules(
+    ours: str, gold: str, exact: float, f1: float
+) -> None:
+    assert metrics.exact_match(ours, gold) == exact
+    assert metrics.answer_f1(ours, gold) == pytest.approx(f1)
+
+
+def test_the_best_accepted_answer_counts_and_none_needs_silence() -> None:
+    found = metrics.question_answering(["nine", "", "x"], [("ten", "nine"), (), ()])
+    assert found["exact_match"] == pytest.approx(2 / 3)
+
+
+def test_classification_agrees_with_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    gold, guess = list("aabbcc"), list("aabbbc")
+    found = metrics.classification(gold, guess)
+    assert found["accuracy"] == pytest.approx(accuracy_score(gold, guess))
+    assert found["f1_macro"] == pytest.approx(f1_score(gold, guess, average="macro"))
+    low, high = found["accuracy_interval"]
+    assert low <= found["accuracy"] <= high
+
+
+def test_generation_and_tags_come_from_their_libraries() -> None:
+    import sacrebleu
+    from seqeval.metrics import f1_score
+
+    texts, gold = ["the cat sat on the mat"], ["the cat sat on a mat"]
+    assert metrics.generation(texts, gold)["bleu"] == sacrebleu.corpus_bleu(texts, [gold]).score
+    tags, guess = [["B-X", "I-X", "O"]], [["B-X", "O", "O"]]
+    assert metrics.tagging(tags, tags)["f1"] == 1.0
+    assert metrics.tagging(tags, guess)["f1"] == f1_score(tags, guess)
