@@ -114,7 +114,7 @@ def _precision(config: TrainConfig, resolved: dict[str, dict[str, Any]]) -> Trai
 
 
 def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
-    """Load and freeze the model, encode training and validation rows, say what was cut."""
+    """Load and freeze the model, encode and count the rows of all splits, say what was cut."""
     dtype = torch.float64 if plan.config.precision == "float64" else torch.float32
     model, tokenizer = models.load_base(
         plan.base,
@@ -127,7 +127,7 @@ def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
     models.freeze(model, plan.config.freeze)
     context = models.context_of(model)
     encoded = []
-    for name in ("train", "validation"):
+    for name in ("train", "validation", "test"):
         rows = getattr(plan.splits, name)
         part = encode(plan.kind, rows, tokenizer, context, plan.splits.labels)
         if part.cut or part.dropped:
@@ -136,7 +136,9 @@ def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
                 f"{part.dropped} left out"
             )
         encoded.append(part)
-    return model, tokenizer, encoded[0], encoded[1]
+    cut, dropped = sum(p.cut for p in encoded), sum(p.dropped for p in encoded)
+    counted = dataclasses.replace(encoded[0], cut=cut, dropped=dropped)
+    return model, tokenizer, counted, encoded[1]
 
 
 def _record(

@@ -64,7 +64,8 @@ def resolve(
             "learning_rate must lie between 0 and 10", got=str(values["learning_rate"])
         )
     limits = {n.removesuffix("_rows"): int(values[n]) for n in ROW_LIMITS}
-    resolved = {n: {"value": values[n], "reason": reasons[n]} for n in values}
+    shown = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+    resolved = {n: {"value": shown[n], "reason": reasons[n]} for n in values}
     config = TrainConfig(**{n: values[n] for n in fields})
     return config, limits, resolved
 
