@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
@@ -120,8 +120,12 @@ def test_the_lesson_opens_with_its_outputs_and_runs(
 ) -> None:
     address, work = lab
     open_notebook(page, address, "03_text_classification.ipynb")
-    assert page.get_by_role("heading", name=re.compile("03 · Text classification")).is_visible()
-    assert page.locator(".jp-RenderedImage img").count() >= 3, "committed figures are shown"
+    # Rendering goes on after the first cell is there: wait for what must appear.
+    title = page.get_by_role("heading", name=re.compile("03 · Text classification"))
+    expect(title).to_be_visible(timeout=60_000)
+    figures = page.locator(".jp-RenderedImage img")
+    figures.nth(2).wait_for(state="attached", timeout=60_000)
+    assert figures.count() >= 3, "committed figures are shown"
     page.wait_for_selector("text=/Python 3.*Idle/", timeout=90_000)
     page.evaluate("window.scrollTo(0, 0)")
     run = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
