@@ -48,6 +48,12 @@ def build_parser(
     if "pretrain" in argv[:2]:
         _pretrain_options(pretrain)
     _run_commands(command, profiles)
+    compare = command("experiment", "run what is missing of a comparison over seeds")
+    compare.add_argument("name", metavar="NAME", help="as in notebooks/experiments/NAME.yaml")
+    compare.add_argument("--data", help="your copy of a data set that is not shipped")
+    compare.add_argument("--base", default="embedded", help="embedded, a model folder or a Hub id")
+    compare.add_argument("--jobs", type=int, default=1, metavar="N",
+                         help="runs side by side, one thread each")  # fmt: skip
     build = command("build", "build lessons from notebooks/source")
     build.add_argument("lesson", nargs="*", help="a number or name; default: all")
     build.add_argument("--profile", choices=profiles, default="cpu")
@@ -68,7 +74,12 @@ def _run_commands(command: Any, profiles: Sequence[str]) -> None:
     tune.add_argument("--out", metavar="DIR", help="the run folder (default: under runs/)")
     tune.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     tune.add_argument("--text-column", metavar="NAME", help="default: guessed, and said")
-    tune.add_argument("--label-column", metavar="NAME", help="default: guessed, and said")
+    tune.add_argument("--label-column", metavar="NAME",
+                      help="of the label or target; default: guessed, and said")  # fmt: skip
+    tune.add_argument("--head", choices=("auto", "generate", "span"), default="auto",
+                      help="question answering: write the answer, or point at it")  # fmt: skip
+    tune.add_argument("--from-scratch", action="store_true",
+                      help="random weights in the base's architecture, to compare")  # fmt: skip
     tune.add_argument("--seed", type=int, default=0)
     measure = command("evaluate", "measure a fine-tuned model on a data set")
     measure.add_argument("run", metavar="RUN", help="the run folder")

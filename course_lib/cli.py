@@ -150,11 +150,13 @@ def run_finetune(args: argparse.Namespace) -> int:
         raise UnknownNameError("task", args.task, TASKS)
     settings = arguments.parse_settings(args.set)
     from course_lib.finetune.recipe import finetune
+    from course_lib.show.progress import bar
 
     run = finetune(
         args.task, args.data, base=args.base, profile=args.profile, settings=settings,
         out=args.out, resume=args.resume, text_column=args.text_column,
-        label_column=args.label_column, seed=args.seed, say=say,
+        label_column=args.label_column, seed=args.seed, head=args.head,
+        from_scratch=args.from_scratch, say=say, on_step=bar(),
     )  # fmt: skip
     if args.json:
         show_json(run)
@@ -165,6 +167,20 @@ def run_finetune(args: argparse.Namespace) -> int:
     )
     if "out" in run or args.out:
         print(f"run folder: {run.get('out', args.out)}")
+    return 0
+
+
+def run_experiment(args: argparse.Namespace) -> int:
+    """Run what is missing of an experiment and print its table."""
+    from course_lib.finetune import experiment
+
+    cells = experiment.run_experiment(
+        args.name, data=args.data, base=args.base, jobs=args.jobs, say=say
+    )
+    if args.json:
+        show_json([vars(c) for c in cells])
+        return 0
+    print(experiment.markdown(cells))
     return 0
 
 
@@ -220,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "doctor": run_doctor, "lab": run_lab, "pretrain": run_pretrain,
         "finetune": run_finetune, "evaluate": run_evaluate, "predict": run_predict,
-        "build": run_build,
+        "experiment": run_experiment, "build": run_build,
     }  # fmt: skip
     args = arguments.build_parser(argv, version=__version__, profiles=PROFILES).parse_args(argv)
     try:

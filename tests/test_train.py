@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from course_lib.finetune import batch as batching
-from course_lib.finetune import evaluate, loss, recipe
+from course_lib.finetune import evaluate, loss, prepare
 from course_lib.finetune.model import freeze, load_base
 from course_lib.finetune.objective import Objective
 from course_lib.finetune.records import Example, Prepared, TrainConfig
@@ -64,7 +64,7 @@ def load(base: Path, kind: str, dtype: torch.dtype = torch.float32) -> tuple[Any
 
 def encode(kind: str, tokenizer: Any, rows: Sequence[Example] = ROWS) -> Prepared:
     labels = TAGS if kind == "token-classification" else LABELS
-    return recipe.encode(kind, rows, tokenizer, 64, labels)
+    return prepare.encode(kind, rows, tokenizer, 64, labels)
 
 
 def trainer_losses(

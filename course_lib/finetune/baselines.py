@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from course_lib import metrics
 from course_lib.finetune.records import Example, Splits
+
+CALIBRATION = 32  # training texts whose mean score is a label's prior
 
 
 def classification_baselines(data: Splits, rows: Sequence[Example] = ()) -> dict[str, Any]:
@@ -75,38 +79,38 @@ def label_likelihood(
 ) -> dict[str, Any]:
     """Ask a base for labels without training it: calibrated likelihood of the label's words.
 
-    The score of each label after an empty message is subtracted (Zhao et al. 2021).
+    A label's mean score over training texts (without their labels) is subtracted, so that a
+    label does not win for being a common word (batch calibration, Zhou et al. 2023).
 
     Args:
         base: the base model.
-        rows: what to classify.
-        data: where labels and the solved examples come from.
-        shots: solved training examples shown first; texts are shortened to 25 words.
+        rows: what to classify; texts are shortened to 60 words.
+        data: where labels, calibration texts and the solved examples come from.
+        shots: solved training examples shown first; their texts are shortened to 25 words.
         seed: of their choice.
     """
     import random
 
     from course_lib.finetune.generate import log_likelihood
     from course_lib.finetune.model import load_base
+    from course_lib.finetune.prepare import TOPIC_PROMPT
 
     model, tokenizer = load_base(base, task="language-modeling")
     rng = random.Random(seed)
-    chosen = rng.sample(range(len(data.train)), min(shots, len(data.train)))
-    shown = [data.train[i] for i in chosen]
-
-    def ask(text: str) -> str:
-        return f"Message: {' '.join(text.split()[:60])}\nIntent:"
-
-    head = "".join(
-        f"{ask(' '.join(r.text.split()[:25]))} {_words(str(r.label))}\n\n" for r in shown
-    )
+    order = rng.sample(range(len(data.train)), min(shots + CALIBRATION, len(data.train)))
+    shown, quiet = order[:shots], order[shots:]
     names = [_words(label) for label in data.labels]
-    prior = log_likelihood(model, tokenizer, [(head + ask(""), n) for n in names])
-    guesses = []
-    for row in rows:
-        scores = log_likelihood(model, tokenizer, [(head + ask(row.text), n) for n in names])
-        best = max(range(len(names)), key=lambda i: scores[i] - prior[i])
-        guesses.append(data.labels[best])
+
+    def ask(text: str, words: int = 60) -> str:
+        return " ".join(text.split()[:words]) + TOPIC_PROMPT
+
+    solved = (data.train[i] for i in shown)
+    head = "".join(f"{ask(r.text, 25)} {_words(str(r.label))}\n\n\n" for r in solved)
+    texts = [data.train[i].text for i in quiet] + [r.text for r in rows]
+    pairs = [(head + ask(text), name) for text in texts for name in names]
+    found = np.array(log_likelihood(model, tokenizer, pairs)).reshape(len(texts), len(names))
+    prior = found[: len(quiet)].mean(0) if quiet else 0.0
+    guesses = [data.labels[i] for i in (found[len(quiet) :] - prior).argmax(1)]
     return metrics.classification([str(r.label) for r in rows], guesses)
 
 

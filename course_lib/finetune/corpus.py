@@ -8,6 +8,7 @@ token, and cuts the stream into rows of equal length: no padding, no waste.
 from __future__ import annotations
 
 import lzma
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,8 @@ class PackedTokens:
     ``n`` without replaying the steps before it.
     """
 
-    def __init__(self, path: Path, context: int) -> None:
-        self.ids = np.memmap(path, dtype="<u2", mode="r")
+    def __init__(self, path: Path, context: int, dtype: str = "<u2") -> None:
+        self.ids = np.memmap(path, dtype=dtype, mode="r")
         self.context = context
         self.rows = (len(self.ids) - 1) // context
         if self.rows < 1:
@@ -167,3 +168,18 @@ class PackedTokens:
                 self._order = (epoch, shuffled)
             picked.append(self.row(int(self._order[1][offset])))
         return np.stack(picked)
+
+
+def shuffled(texts: Iterator[str], seed: int, window: int = 20_000) -> Iterator[str]:
+    """Yield ``texts`` in an order mixed within a window of documents, so that sources meet."""
+    rng = random.Random(seed)
+    held: list[str] = []
+    for text in texts:
+        if len(held) < window:
+            held.append(text)
+            continue
+        place = rng.randrange(window)
+        held[place], text = text, held[place]
+        yield text
+    rng.shuffle(held)
+    yield from held

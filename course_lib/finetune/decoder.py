@@ -12,11 +12,17 @@ import torch
 from course_lib import files
 from course_lib.errors import UsageError
 from course_lib.finetune import corpus, loss
+from course_lib.finetune.reading import ANSWER
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of a pre-training run; ``tokens`` counts trained tokens, whole steps only."""
+    """Settings of a pre-training run; ``tokens`` counts trained tokens, whole steps only.
+
+    After ``reading_after`` tokens (0: from the start of the decay on), ``reading_share`` of
+    each step's rows are reading tasks (see ``reading``); the mean loss over their answers
+    alone is added with ``reading_weight``.
+    """
 
     data: str
     out: str
@@ -40,6 +46,9 @@ class PretrainConfig:
     eval_every_steps: int = 250
     eval_rows: int = 200
     branch_from: str = ""
+    reading_share: float = 0.0
+    reading_weight: float = 0.1
+    reading_after: int = 0
 
     @property
     def tokens_per_step(self) -> int:
@@ -50,6 +59,13 @@ class PretrainConfig:
     def steps(self) -> int:
         """Optimizer steps up to the token budget."""
         return self.tokens // self.tokens_per_step
+
+    @property
+    def reading_from(self) -> int:
+        """The first step with reading tasks."""
+        if not self.reading_share:
+            return self.steps
+        return self.reading_after // self.tokens_per_step if self.reading_after else self.decay_from
 
     @property
     def decay_from(self) -> int:
@@ -65,17 +81,23 @@ class LanguageModelLoss(torch.nn.Module):
         self.model = model
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Give the summed next-token loss of ``rows`` ``[batch, context + 1]``.
+        """Give two sums of next-token losses of ``rows`` ``[batch, context + 1]``, in nats.
 
-        A token encoded as ``-id - 1`` is read but not counted.
+        The first is over all counted tokens, the second over those that answer a prompt.
+        A token encoded as ``-id - 1`` is read but not counted, one as ``id + ANSWER``
+        answers a prompt.
         """
-        counted = rows >= 0
-        ids = torch.where(counted, rows, -rows - 1)
+        ids = torch.where(rows < 0, -rows - 1, rows % ANSWER)
         hidden = self.model.model(input_ids=ids[:, :-1]).last_hidden_state
-        labels = torch.where(counted[:, 1:], ids[:, 1:], loss.IGNORE)
-        weight = self.model.lm_head.weight
         flat = hidden.reshape(-1, hidden.shape[-1])
-        return loss.fused_cross_entropy(flat, weight, labels.reshape(-1))
+        weight = self.model.lm_head.weight
+        labels = torch.where(rows < 0, loss.IGNORE, ids)[:, 1:].reshape(-1)
+        total = loss.fused_cross_entropy(flat, weight, labels)
+        answered = (rows >= ANSWER)[:, 1:].reshape(-1)
+        if not bool(answered.any()):
+            return torch.stack([total, total * 0])
+        answers = loss.fused_cross_entropy(flat[answered], weight, labels[answered])
+        return torch.stack([total, answers])
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:

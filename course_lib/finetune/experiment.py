@@ -8,14 +8,16 @@ again, so an interrupted experiment goes on where it stopped.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_lib import files
-from course_lib.errors import DataError, UnknownNameError
+from course_lib.errors import DataError, UnknownNameError, UsageError
 
 KEYS = {"task", "data", "sizes", "seeds", "arms", "metric", "columns"}
 
@@ -68,6 +70,7 @@ def run_experiment(
     *,
     data: str | None = None,
     base: str = "embedded",
+    jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Cell]:
     """Run what is missing of an experiment and give its table.
@@ -77,30 +80,63 @@ def run_experiment(
         data: a path that takes the place of the definition's data set (public sets
             are not shipped; give the folder or file where yours lies).
         base: the base model of every arm.
+        jobs: runs side by side, each in a process of one thread; 1 runs here.
         say: gets one line a run.
+
+    Raises:
+        UsageError: for fewer jobs than one.
     """
     plan = read_definition(name)
     folder = files.course_root() / "notebooks" / "experiments" / name
-    for size in plan["sizes"]:
-        seeds = plan["seeds"][:1] if size == "all" and plan["sizes"] != ["all"] else plan["seeds"]
-        for arm, extra in plan["arms"].items():
-            for seed in seeds:
-                target = folder / f"{arm.replace(' ', '-')}.{size}.{seed}.json"
-                if target.is_file():
-                    continue
-                run = _one_arm(plan, dict(extra or {}), size, seed, data, base)
-                files.write_json(target, run)
-                value = run["metrics"]["after"][plan["metric"]]
-                say(
-                    f"{arm}, {size} rows, seed {seed}: {plan['metric']} {value:.3f} "
-                    f"in {run['seconds']:.0f} s"
-                )
+    todo = [item for item in _cells(plan) if not (folder / _file_of(*item)).is_file()]
+    if jobs < 1:
+        raise UsageError("--jobs must be at least 1", got=str(jobs))
+
+    def keep(item: tuple[str, Any, int], run: dict[str, Any]) -> None:
+        files.write_json(folder / _file_of(*item), run)
+        value = run["metrics"]["after"][plan["metric"]]
+        arm, size, seed = item
+        say(
+            f"{arm}, {size} rows, seed {seed}: {plan['metric']} {value:.3f} "
+            f"in {run['seconds']:.0f} s"
+        )
+
+    if jobs == 1:
+        for item in todo:
+            keep(item, _one_arm(plan, *item, data, base))
+        return table(name)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
+        runs = {pool.submit(_one_arm, plan, *item, data, base): item for item in todo}
+        for done in as_completed(runs):
+            keep(runs[done], done.result())
     return table(name)
+
+
+def _cells(plan: Mapping[str, Any]) -> list[tuple[str, Any, int]]:
+    """List every (arm, size, seed) of an experiment; full sets run on one seed only."""
+    several = plan["sizes"] != ["all"]
+    return [
+        (arm, size, seed)
+        for size in plan["sizes"]
+        for seed in (plan["seeds"][:1] if size == "all" and several else plan["seeds"])
+        for arm in plan["arms"]
+    ]
+
+
+def _file_of(arm: str, size: Any, seed: int) -> str:
+    return f"{arm.replace(' ', '-')}.{size}.{seed}.json"
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _one_arm(
     plan: Mapping[str, Any],
-    options: dict[str, Any],
+    arm: str,
     size: Any,
     seed: int,
     data: str | None,
@@ -109,6 +145,7 @@ def _one_arm(
     """Run one arm at one size and seed in a folder of its own; give its run.json."""
     from course_lib.finetune.recipe import finetune
 
+    options = dict(plan["arms"][arm] or {})
     settings = dict(options.pop("settings", {}))
     if size != "all":
         settings["train_rows"] = int(size)
@@ -135,7 +172,7 @@ def table(name: str) -> list[Cell]:
     for size in plan["sizes"]:
         baselines: dict[str, list[Mapping[str, Any]]] = {}
         for place, arm in enumerate(plan["arms"]):
-            paths = sorted(folder.glob(f"{arm.replace(' ', '-')}.{size}.*.json"))
+            paths = sorted(folder.glob(_file_of(arm, size, 0).replace(".0.", ".*.")))
             runs = [files.read_json(p) for p in paths]
             cells += _cell(arm, size, [r["metrics"]["after"] for r in runs], plan["metric"])
             for run in runs if place == 0 else []:
@@ -144,6 +181,29 @@ def table(name: str) -> list[Cell]:
         for key, found in baselines.items():
             cells += _cell(key, size, found, plan["metric"])
     return cells
+
+
+def markdown(cells: Sequence[Cell], percent: bool = True) -> str:
+    """Give an experiment's table as Markdown: one row an arm, one column a size.
+
+    A figure over several seeds is shown as mean and 95% interval; of a single run the
+    interval is the bootstrap over test rows.
+    """
+    sizes = list(dict.fromkeys(c.size for c in cells))
+    arms = list(dict.fromkeys(c.arm for c in cells))
+    found = {(c.arm, c.size): c for c in cells}
+    by = 100 if percent else 1
+
+    def text(arm: str, size: str) -> str:
+        cell = found.get((arm, size))
+        if cell is None:
+            return "-"
+        return f"{by * cell.mean:.1f} [{by * cell.low:.1f}, {by * cell.high:.1f}]"
+
+    head = "| | " + " | ".join(f"{size} rows" for size in sizes) + " |"
+    lines = [head, "|---" * (len(sizes) + 1) + "|"]
+    lines += [f"| {arm} | " + " | ".join(text(arm, s) for s in sizes) + " |" for arm in arms]
+    return "\n".join(lines)
 
 
 def _cell(arm: str, size: Any, found: Sequence[Mapping[str, Any]], metric: str) -> list[Cell]:

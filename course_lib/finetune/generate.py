@@ -9,7 +9,8 @@ import torch
 
 from course_lib.errors import DataError
 from course_lib.finetune import prepare
-from course_lib.finetune.loss import IGNORE, fused_cross_entropy
+from course_lib.finetune.batch import collate, pack
+from course_lib.finetune.loss import fused_cross_entropy
 from course_lib.finetune.model import context_of
 from course_lib.finetune.records import Example
 
@@ -107,17 +108,17 @@ def log_likelihood(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]])
     """Give the summed log probability (nats) of each continuation after its prompt.
 
     Args:
-        pairs: ``(prompt, continuation)``; the continuation starts after one space.
+        pairs: ``(prompt, continuation)``; the continuation starts after one space, and a
+            prompt too long for the context loses its beginning.
     """
+    data = prepare.prompted(pairs, tokenizer, context_of(model), "completion", end=False)
     device = next(model.parameters()).device
-    room, found = context_of(model), []
-    for prompt, continuation in pairs:
-        tail = tokenizer(" " + continuation, add_special_tokens=False)["input_ids"]
-        head = tokenizer(prompt, add_special_tokens=False)["input_ids"][-(room - len(tail)) :]
-        ids = torch.tensor([head + tail], device=device)
-        hidden = model.base_model(input_ids=ids).last_hidden_state[0, :-1]
-        labels = ids[0, 1:].clone()
-        labels[: len(head) - 1] = IGNORE
-        weight = model.get_output_embeddings().weight
-        found.append(-float(fused_cross_entropy(hidden, weight, labels)))
+    weight = model.get_output_embeddings().weight
+    found = [0.0] * len(pairs)
+    order = sorted(range(len(pairs)), key=lambda i: int(data.lengths[i]))
+    for group in pack(data.lengths, order, BUDGET):
+        batch = {k: v.to(device) for k, v in collate(data, group, tokenizer.pad_token_id).items()}
+        hidden = model.base_model(input_ids=batch["input_ids"]).last_hidden_state
+        for place, i in enumerate(group):
+            found[i] = -float(fused_cross_entropy(hidden[place], weight, batch["labels"][place]))
     return found

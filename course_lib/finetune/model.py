@@ -144,6 +144,46 @@ def _load_error(base: str, path: str, error: Exception) -> Exception:
     )
 
 
+def close_texts(tokenizer: Any, closing: str) -> None:
+    """Make a tokenizer put ``closing`` after every text, also once it is saved and reloaded.
+
+    A causal model classifies from the last token, the only one that has read everything; a
+    closing such as "This is about" makes it one where the model expects the topic.
+    """
+    from tokenizers.processors import TemplateProcessing
+
+    ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
+    if not ids or not getattr(tokenizer, "is_fast", False):
+        return
+    token = {"id": "closing", "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A closing", pair="$A $B closing", special_tokens=[token]
+    )
+
+
+@torch.no_grad()
+def head_from_words(model: Any, tokenizer: Any) -> None:
+    """Start each class of a classification head from the embeddings of its name's words.
+
+    After a closing such as "This is about" the last hidden state already points at the
+    words that would follow, so a class scores by how likely its name is there: the label
+    words of a prompt (Gao et al. 2021) as the first weights of an ordinary head. The mean
+    over the classes is taken off. Nothing is done for a base that does not tie its
+    embeddings, whose input vectors are not what the output layer compares with.
+    """
+    if not getattr(model.config, "tie_word_embeddings", False) or not hasattr(model, "score"):
+        return
+    table = model.get_input_embeddings().weight
+    names = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    rows = []
+    for name in names:
+        words = " " + " ".join(name.replace("_", " ").replace("-", " ").split())
+        ids = tokenizer(words, add_special_tokens=False)["input_ids"]
+        rows.append(table[ids].mean(0))
+    found = torch.stack(rows)
+    model.score.weight.copy_(found - found.mean(0))
+
+
 def context_of(model: Any) -> int:
     """Give the longest input in tokens the model was built for."""
     return int(getattr(model.config, "max_position_embeddings", 512))

@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024) orthogonalises the momentum of each weight matrix with
 five Newton-Schulz steps; AdamW (Loshchilov & Hutter 2019) takes the embedding
-and the norms. ``torch.optim.Muon`` does those steps in bfloat16, which is slow
-on processors without bfloat16 units, so here they run in float32.
+and the norms. ``torch.optim.Muon`` does those steps in bfloat16 everywhere, which is
+slow on processors without bfloat16 units; here the caller chooses the dtype.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ import torch
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic of Jordan et al. 2024
 
 
-def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Bring the singular values of ``matrix`` ``[rows, columns]`` near 1 (Newton-Schulz)."""
+def orthogonalise(
+    matrix: torch.Tensor, steps: int = 5, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Bring the singular values of ``matrix`` ``[rows, columns]`` near 1 (Newton-Schulz).
+
+    The products run in ``dtype``; the result has the dtype of ``matrix``.
+    """
     tall = matrix.size(0) > matrix.size(1)
     x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(dtype)
     a, b, c = _COEFFICIENTS
     for _ in range(steps):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     flipped: torch.Tensor = x.T if tall else x
-    return flipped
+    return flipped.to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices: Nesterov momentum, orthogonalised in float32, decoupled decay."""
+    """Muon for matrices: Nesterov momentum, orthogonalised in ``dtype``, decoupled decay."""
 
     def __init__(
         self,
@@ -39,7 +44,9 @@ class Muon(torch.optim.Optimizer):
         lr: float = 0.02,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         super().__init__(
             list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         )
@@ -56,7 +63,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(param)
                 buffer = state["momentum_buffer"]
                 buffer.lerp_(param.grad, 1 - group["momentum"])
-                update = orthogonalise(param.grad.lerp(buffer, group["momentum"]))
+                update = orthogonalise(param.grad.lerp(buffer, group["momentum"]), dtype=self.dtype)
                 scale = max(1.0, param.size(0) / param.size(1)) ** 0.5
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update, alpha=-group["lr"] * scale)

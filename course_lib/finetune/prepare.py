@@ -16,6 +16,7 @@ from course_lib.finetune.loss import IGNORE
 from course_lib.finetune.records import Example, Prepared
 
 NO_ANSWER = "none"  # what a question without an answer in its passage is answered with
+TOPIC_PROMPT = "\n\nThis is about"  # follows a text whose topic or class is asked for
 
 
 def qa_prompt(question: str, passage: str) -> str:
@@ -66,18 +67,23 @@ def classification(
 ) -> Prepared:
     """Encode texts and class numbers; a text beyond ``context`` tokens loses its end.
 
+    What the tokenizer itself puts after a text (``model.close_texts``) is kept.
+
     Raises:
         DataError: for a label that is not in ``labels``.
     """
     rows, numbers = _Rows("classification"), {label: i for i, label in enumerate(labels)}
+    added = tokenizer.num_special_tokens_to_add()
     for row in examples:
         if row.label is not None and row.label not in numbers:
             raise DataError(
                 f"unknown label {row.label!r}", where=f"row {row.id}", expected=", ".join(labels)
             )
-        ids = _encode(tokenizer, row.text)
-        rows.cut += len(ids) > context
-        rows.add(ids[:context], [numbers[row.label] if row.label is not None else 0])
+        ids = list(tokenizer(row.text, verbose=False)["input_ids"])
+        if len(ids) > context:
+            rows.cut += 1
+            ids = ids[: context - added] + ids[len(ids) - added :]
+        rows.add(ids, [numbers[row.label] if row.label is not None else 0])
     return rows.done()
 
 
@@ -102,22 +108,25 @@ def language_modeling(examples: Iterable[Example], tokenizer: Any, context: int)
 
 
 def prompted(
-    pairs: Iterable[tuple[str, str | None]], tokenizer: Any, context: int, task: str
+    pairs: Iterable[tuple[str, str | None]],
+    tokenizer: Any,
+    context: int,
+    task: str,
+    *,
+    end: bool = True,
 ) -> Prepared:
     """Encode prompt and answer, the loss on the answer and the end-of-text token alone.
 
     A prompt too long for the context loses its *beginning*... except that question
     answering shortens the passage first (see :func:`question_answering`). With None for
-    an answer only the prompt is encoded, for generation.
+    an answer only the prompt is encoded, for generation; without ``end`` the answer is
+    not closed.
     """
     rows = _Rows(task)
+    closing = [tokenizer.eos_token_id] if end else []
     for prompt, answer in pairs:
         head = _encode(tokenizer, prompt)
-        tail = (
-            []
-            if answer is None
-            else [*_encode(tokenizer, " " + answer.strip()), tokenizer.eos_token_id]
-        )
+        tail = [] if answer is None else [*_encode(tokenizer, " " + answer.strip()), *closing]
         if len(tail) >= context:
             rows.dropped += 1
             continue
@@ -239,3 +248,22 @@ def token_classification(
         else:
             rows.dropped += 1
     return rows.done()
+
+
+def encode(
+    kind: str, rows: Sequence[Example], tokenizer: Any, context: int, labels: Sequence[str]
+) -> Prepared:
+    """Encode examples for a kind of head: a task, or ``question-answering-span``."""
+    if kind in ("classification", "token-classification"):
+        maker = classification if kind == "classification" else token_classification
+        return maker(rows, tokenizer, context, labels)
+    if kind == "completion":
+        if rows and rows[0].turns:
+            return chats(rows, tokenizer, context)
+        return prompted(((r.text, r.target) for r in rows), tokenizer, context, kind)
+    makers = {
+        "language-modeling": language_modeling,
+        "question-answering": question_answering,
+        "question-answering-span": question_answering_span,
+    }
+    return makers[kind](rows, tokenizer, context)

@@ -15,13 +15,16 @@ from typing import Any
 import torch
 
 from course_lib import files
-from course_lib.finetune import checkpoint, corpus, tokenizer
+from course_lib.finetune import checkpoint, corpus, reading, tokenizer
 from course_lib.finetune.decoder import (
     PretrainConfig,
     bytes_per_token,
     validation,
 )
-from course_lib.finetune.pretrain_run import Log, Run, cut_history
+from course_lib.finetune.history import History, cut_history
+from course_lib.finetune.pretrain_run import Run
+
+MOST_READING = 16_000_000  # tokens of reading tasks made; a longer run passes over them again
 
 
 def prepare_corpus(config: PretrainConfig, say: Callable[[str], None]) -> tuple[Any, Path]:
@@ -29,6 +32,9 @@ def prepare_corpus(config: PretrainConfig, say: Callable[[str], None]) -> tuple[
     from transformers import AutoTokenizer
 
     folder = Path(config.out) / "tokens"
+    parent = Path(config.branch_from).parent / "tokens"
+    if config.branch_from and (parent / "facts.json").is_file():
+        folder = parent
     facts = folder / "facts.json"
     if facts.is_file() and files.read_json(facts)["data"] == config.data:
         return AutoTokenizer.from_pretrained(folder), folder
@@ -46,6 +52,22 @@ def prepare_corpus(config: PretrainConfig, say: Callable[[str], None]) -> tuple[
         counts[split] = {"tokens": tokens, "bytes": size}
     files.write_json(facts, counts)
     return tok, folder
+
+
+def prepare_reading(config: PretrainConfig, tok: Any, say: Callable[[str], None]) -> Path | None:
+    """Write the reading tasks a run will need to ``OUT/reading.bin``, once; None without any."""
+    if not config.reading_share:
+        return None
+    path = Path(config.out) / "reading.bin"
+    if not path.is_file():
+        say("making reading tasks")
+        steps = config.steps - config.reading_from
+        share = round(config.reading_share * config.rows_per_step)
+        wanted = min(MOST_READING, steps * share * config.context + 1)
+        docs = corpus.shuffled(corpus.documents(config.data, "train"), config.seed)
+        packed = reading.encode_tasks(reading.tasks(docs, config.seed), tok, config.context, wanted)
+        files.write_bytes(path, packed.astype("<i4").tobytes())
+    return path
 
 
 def save_base(model: Any, tok: Any, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -81,12 +103,13 @@ def pretrain(
     out = Path(config.out)
     with accelerator.main_process_first():
         tok, tokens_dir = prepare_corpus(config, say)
-    run = Run(config, accelerator, tok, tokens_dir, say)
+        tasks = prepare_reading(config, tok, say)
+    run = Run(config, accelerator, tokens_dir, tasks, say)
     step = run.start(resume)
     history = out / "history.jsonl"
     if accelerator.is_main_process:
         cut_history(history, step)
-    with Log(out, accelerator.is_main_process) as log:
+    with History(out, accelerator.is_main_process) as log:
         for row in run.steps(step):
             log.write(row)
             on_step(row)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -13,7 +10,6 @@ from typing import Any
 
 import torch
 
-from course_lib import files
 from course_lib.errors import Stopped
 from course_lib.finetune import checkpoint, corpus, optim
 from course_lib.finetune.decoder import (
@@ -24,6 +20,7 @@ from course_lib.finetune.decoder import (
     pick_precision,
     validation,
 )
+from course_lib.finetune.reading import ANSWER
 
 
 class Run:
@@ -33,19 +30,25 @@ class Run:
         self,
         config: PretrainConfig,
         accelerator: Any,
-        tok: Any,
         tokens_dir: Path,
+        tasks: Path | None,
         say: Callable[[str], None],
     ) -> None:
         self.config, self.accelerator, self.say = config, accelerator, say
         self.dtype = pick_precision(config.precision, accelerator.device)
         self.train = corpus.PackedTokens(tokens_dir / "train.bin", config.context)
         self.val = corpus.PackedTokens(tokens_dir / "val.bin", config.context)
+        self.tasks = corpus.PackedTokens(tasks, config.context, "<i4") if tasks else None
         self.bytes_per_token = bytes_per_token(tokens_dir)
         self.plain = new_model(config).to(accelerator.device)
         matrices, rest = optim.split_for_muon(self.plain)
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "muon": optim.Muon(matrices, config.lr_matrix, weight_decay=config.weight_decay),
+            "muon": optim.Muon(
+                matrices,
+                config.lr_matrix,
+                weight_decay=config.weight_decay,
+                dtype=self.dtype,
+            ),
             "adamw": torch.optim.AdamW(
                 rest, lr=config.lr_rest, betas=(0.9, 0.95), weight_decay=config.weight_decay
             ),
@@ -75,7 +78,12 @@ class Run:
     def rows(self, step: int) -> torch.Tensor:
         """Give this process's share of the step's rows, ``[rows, context + 1]``."""
         config, world = self.config, self.accelerator.num_processes
-        batch = self.train.batch(step * config.rows_per_step, config.rows_per_step, config.seed)
+        rows = config.rows_per_step
+        batch = self.train.batch(step * rows, rows, config.seed)
+        if self.tasks and step >= config.reading_from:
+            share = round(config.reading_share * rows)
+            done = step - config.reading_from
+            batch[:share] = self.tasks.batch(done * share, share, config.seed)
         mine = batch[self.accelerator.process_index :: world]
         return torch.from_numpy(mine).to(self.accelerator.device)
 
@@ -90,18 +98,22 @@ class Run:
                 group["lr"] = rate * factor
         return factor
 
-    def one_step(self, step: int) -> tuple[float, float]:
-        """Train on one step's rows; give the mean loss in nats and the gradient norm."""
+    def one_step(self, step: int) -> tuple[float, float, float]:
+        """Train on one step's rows; give mean loss and answers' loss in nats, gradient norm."""
         rows, device = self.rows(step), self.accelerator.device
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            total = self.module(rows)
-        count = self.accelerator.reduce((rows[:, 1:] >= 0).sum().to(total.dtype))
-        self.accelerator.backward(total * (self.accelerator.num_processes / count))
+            sums = self.module(rows)
+        counts = torch.stack([(rows[:, 1:] >= 0).sum(), (rows[:, 1:] >= ANSWER).sum()])
+        counts = self.accelerator.reduce(counts.to(sums.dtype)).clamp(min=1)
+        weights = sums.new_tensor([1.0, self.config.reading_weight])
+        world = self.accelerator.num_processes
+        self.accelerator.backward((sums * weights / counts).sum() * world)
         norm = float(torch.nn.utils.clip_grad_norm_(self.plain.parameters(), 1.0))
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
-        return float(self.accelerator.reduce(total.detach())) / float(count), norm
+        means = self.accelerator.reduce(sums.detach()) / counts
+        return float(means[0]), float(means[1]), norm
 
     def save(self, step: int) -> None:
         """Write a verified checkpoint (main process only)."""
@@ -124,7 +136,7 @@ class Run:
         try:
             while step < config.steps:
                 factor = self.set_rates(step)
-                nats, norm = self.one_step(step)
+                nats, answers, norm = self.one_step(step)
                 step += 1
                 now = time.monotonic()
                 self.seconds, clock = self.seconds + now - clock, now
@@ -133,6 +145,7 @@ class Run:
                     "tokens": step * config.tokens_per_step,
                     "loss": nats,
                     "grad_norm": norm,
+                    **({"reading_loss": answers} if answers else {}),
                     "lr_factor": factor,
                     "seconds": round(self.seconds, 1),
                 }
@@ -153,49 +166,3 @@ class Run:
                 checkpoint=config.out,
                 next_step="add --resume to the same command to go on",
             ) from None
-
-
-class Log:
-    """``history.jsonl`` and TensorBoard, written by the main process."""
-
-    def __init__(self, out: Path, active: bool) -> None:
-        self.out, self.active = out, active
-        self.board: Any = None
-
-    def __enter__(self) -> Log:
-        if self.active:
-            self.handle = open(self.out / "history.jsonl", "a", encoding="utf-8")
-            with contextlib.suppress(ImportError):
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.board = SummaryWriter(str(self.out / "tensorboard"))
-        return self
-
-    def write(self, row: dict[str, float]) -> None:
-        """Append one row."""
-        if not self.active:
-            return
-        self.handle.write(json.dumps(row) + "\n")
-        self.handle.flush()
-        if self.board and (row["step"] % 10 == 0 or "val_loss" in row):
-            for key in row.keys() - {"step"}:
-                self.board.add_scalar(key, row[key], int(row["step"]))
-
-    def __exit__(self, *exc: object) -> None:
-        if self.active:
-            os.fsync(self.handle.fileno())
-            self.handle.close()
-            if self.board:
-                self.board.close()
-
-
-def cut_history(path: Path, step: int) -> None:
-    """Drop the rows after ``step`` (they are run again) and a torn last line."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError):
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-    files.write_text(path, "".join(line + "\n" for line in kept))

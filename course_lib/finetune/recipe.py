@@ -15,6 +15,7 @@ from course_lib import files
 from course_lib.errors import UsageError
 from course_lib.finetune import baselines, checkpoint, data, evaluate, forecast, prepare
 from course_lib.finetune import model as models
+from course_lib.finetune import splits as cutting
 from course_lib.finetune.decoder import pick_precision
 from course_lib.finetune.records import (
     Evaluation,
@@ -25,7 +26,7 @@ from course_lib.finetune.records import (
     TrainResult,
 )
 from course_lib.finetune.settings import resolve
-from course_lib.finetune.train import train
+from course_lib.finetune.train import OnStep, train
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,7 @@ def finetune(
     from_scratch: bool = False,
     head: str = "auto",
     say: Say = lambda line: None,
+    on_step: OnStep = lambda row: None,
 ) -> dict[str, Any]:
     """Fine-tune a base on a data set and measure it before and after.
 
@@ -61,6 +63,7 @@ def finetune(
         from_scratch: same architecture, random weights.
         head: question answering only: ``generate`` (the default) or ``span``.
         say: gets one line for each thing worth telling.
+        on_step: gets each step's history row and ``steps``, such as ``show.progress.bar()``.
 
     Returns:
         The content of ``run.json``.
@@ -82,7 +85,9 @@ def finetune(
     forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
     work = folder.parent / f".{folder.name}.work"
     pad = tokenizer.pad_token_id
-    result = train(model, train_set, validation, config, pad_id=pad, out=work, resume=resume)
+    result = train(
+        model, train_set, validation, config, pad_id=pad, out=work, resume=resume, on_step=on_step
+    )
     found = evaluate.EVALUATORS[kind](model, tokenizer, plan.splits.test)
     run = _record(plan, model, train_set, result, before, found)
     _write(folder, work, run, found, model, tokenizer)
@@ -124,12 +129,16 @@ def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
         from_scratch=plan.from_scratch,
         dtype=dtype,
     )
+    if plan.kind == "classification":
+        models.close_texts(tokenizer, plan.config.closing)
+        if plan.config.head_init == "words":
+            models.head_from_words(model, tokenizer)
     models.freeze(model, plan.config.freeze)
     context = models.context_of(model)
     encoded = []
     for name in ("train", "validation", "test"):
         rows = getattr(plan.splits, name)
-        part = encode(plan.kind, rows, tokenizer, context, plan.splits.labels)
+        part = prepare.encode(plan.kind, rows, tokenizer, context, plan.splits.labels)
         if part.cut or part.dropped:
             say(
                 f"{name}: {part.cut} rows cut to the context of {context} tokens, "
@@ -213,40 +222,8 @@ def _limit(splits: Splits, rows: Mapping[str, int], seed: int) -> Splits:
     for name in ("train", "validation", "test"):
         part: Sequence[Example] = getattr(splits, name)
         most = rows.get(name, 0)
-        limited[name] = _sample(part, most, seed) if 0 < most < len(part) else part
+        limited[name] = cutting.sample(part, most, seed) if 0 < most < len(part) else part
     return dataclasses.replace(splits, **limited)
-
-
-def _sample(part: Sequence[Example], count: int, seed: int) -> list[Example]:
-    import random
-
-    rng = random.Random(seed)
-    cells: dict[str, list[int]] = {}
-    for place, row in enumerate(part):
-        cells.setdefault(row.label or "", []).append(place)
-    for cell in cells.values():
-        rng.shuffle(cell)
-    turns = [(i, rng.random(), place) for cell in cells.values() for i, place in enumerate(cell)]
-    return [part[place] for place in sorted(p for _, _, p in sorted(turns)[:count])]
-
-
-def encode(
-    kind: str, rows: Sequence[Example], tokenizer: Any, context: int, labels: Sequence[str]
-) -> Prepared:
-    """Encode examples for a kind of head (see ``prepare``)."""
-    if kind in ("classification", "token-classification"):
-        maker = prepare.classification if kind == "classification" else prepare.token_classification
-        return maker(rows, tokenizer, context, labels)
-    if kind == "completion":
-        if rows and rows[0].turns:
-            return prepare.chats(rows, tokenizer, context)
-        return prepare.prompted(((r.text, r.target) for r in rows), tokenizer, context, kind)
-    makers = {
-        "language-modeling": prepare.language_modeling,
-        "question-answering": prepare.question_answering,
-        "question-answering-span": prepare.question_answering_span,
-    }
-    return makers[kind](rows, tokenizer, context)
 
 
 def _before(plan: _Plan, model: Any, tokenizer: Any) -> dict[str, Any]:
@@ -292,6 +269,8 @@ def _write(
         tokenizer.save_pretrained(temporary / "model")
         checkpoint.write_manifest(temporary / "model")
         shutil.copy(work / "history.jsonl", temporary / "history.jsonl")
+        if (work / "tensorboard").is_dir():
+            shutil.copytree(work / "tensorboard", temporary / "tensorboard")
         lines = (json.dumps(p, ensure_ascii=False) + "\n" for p in found.predictions)
         files.write_text(temporary / "predictions.jsonl", "".join(lines))
         files.write_json(temporary / "run.json", run)

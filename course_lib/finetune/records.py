@@ -119,6 +119,10 @@ class TrainConfig:
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float64``.
         patience: evaluations without gain before stopping early; 0 = never.
         eval_every_steps: 0 = once an epoch.
+        closing: classification: put after every text, so that the last token, from which
+            the class is read, is one where the topic is expected.
+        head_init: classification: ``words`` starts each class from the embedding of its
+            name's words, ``random`` from noise.
     """
 
     epochs: int = 6
@@ -137,6 +141,8 @@ class TrainConfig:
     eval_every_steps: int = 0
     save_every_seconds: float = 60.0
     seed: int = 0
+    closing: str = ""
+    head_init: str = "words"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from course_lib.errors import UnknownNameError, UsageError
+from course_lib.finetune.prepare import TOPIC_PROMPT
 from course_lib.finetune.records import TrainConfig
 
 PROFILES = ("quick", "cpu", "gpu")
 ROW_LIMITS = ("train_rows", "validation_rows", "test_rows")
 _QUICK_ROWS = {"train_rows": 96, "validation_rows": 32, "test_rows": 48}
 _BY_TASK: dict[str, dict[str, Any]] = {
-    "classification": {"epochs": 8, "learning_rate": 1e-3, "batch_size": 16},
+    "classification": {
+        "epochs": 8,
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+        "closing": TOPIC_PROMPT,
+    },
     "token-classification": {"epochs": 8, "learning_rate": 1e-3, "batch_size": 16},
     "question-answering": {"epochs": 4, "learning_rate": 1e-3, "batch_size": 16},
     "question-answering-span": {"epochs": 4, "learning_rate": 1e-3, "batch_size": 16},

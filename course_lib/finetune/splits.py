@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from course_lib.errors import DataError
 from course_lib.finetune.records import Example
@@ -101,3 +102,15 @@ def labels(task: str, built: dict[str, list[Example]], where: str) -> tuple[str,
                     next_step="add training rows with it, or take the row out",
                 )
     return tuple(sorted(known))
+
+
+def sample(part: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Give ``count`` rows drawn with ``seed``, by label in turn so that small samples balance."""
+    rng = random.Random(seed)
+    cells: dict[str, list[int]] = {}
+    for place, row in enumerate(part):
+        cells.setdefault(row.label or "", []).append(place)
+    for cell in cells.values():
+        rng.shuffle(cell)
+    turns = [(i, rng.random(), place) for cell in cells.values() for i, place in enumerate(cell)]
+    return [part[place] for place in sorted(p for _, _, p in sorted(turns)[:count])]

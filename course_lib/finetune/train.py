@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import torch
 from course_lib.errors import Stopped
 from course_lib.finetune import checkpoint, optim
 from course_lib.finetune.batch import collate, counted, epoch_steps, plain_batches
+from course_lib.finetune.history import History
 from course_lib.finetune.objective import Objective
 from course_lib.finetune.records import Prepared, TrainConfig, TrainResult
 
@@ -65,7 +65,8 @@ def train(
 
     The loss of an optimizer step is the sum over its micro-batches (and processes)
     divided once by the number of counted labels, so it does not depend on how the
-    rows were packed. With ``out`` the history and checkpoints are kept there.
+    rows were packed. With ``out`` the history (JSONL and TensorBoard) and checkpoints are
+    kept there. ``on_step`` gets each step's history row and ``steps``, their planned number.
 
     Raises:
         Stopped: after Ctrl-C, with a checkpoint when ``out`` is given.
@@ -100,7 +101,7 @@ def train(
             step += 1
             nats = float(accelerator.reduce(total)) / max(1, count)
             tokens = sum(int(b["attention_mask"].sum()) for b in batches)
-            on_step(state.note(step, nats, float(norm or 0.0), tokens))
+            on_step(state.note(step, nats, float(norm or 0.0), tokens) | {"steps": state.total})
     except KeyboardInterrupt:
         state.save(step, force=True)
         where = str(out) if out else ""
@@ -153,7 +154,7 @@ class _State:
         self.log: Any = None
         if out and accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
-            self.log = open(out / "history.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self.log = History(out).__enter__()
 
     def plan(self, epoch: int) -> Any:
         """Give the epoch's steps, planned once."""
@@ -199,8 +200,7 @@ class _State:
                 self.stop = 0 < self.config.patience <= self.without_gain
         self.history.append(row)
         if self.log:
-            self.log.write(json.dumps(row) + "\n")
-            self.log.flush()
+            self.log.write(row)
         if time.monotonic() - self.saved > self.config.save_every_seconds:
             self.save(step)
         return row
@@ -240,15 +240,13 @@ class _State:
         self.without_gain, self.tokens = int(facts["without_gain"]), int(facts["tokens"])
         self.history, self.before = list(facts["history"]), float(facts["seconds"])
         if self.log:
-            self.log.truncate(0)
-            self.log.writelines(json.dumps(row) + "\n" for row in self.history)
-            self.log.flush()
+            self.log.restart(self.history)
         return int(facts["step"])
 
     def close(self) -> None:
         """Close the history file."""
         if self.log:
-            self.log.close()
+            self.log.__exit__()
 
     def result(self, step: int) -> TrainResult:
         """Put the best weights back and say what was done."""

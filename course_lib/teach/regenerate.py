@@ -147,7 +147,9 @@ def build_lesson(source: Path, profile: str, out: Path) -> Built:
         raw, ran = Path(temporary) / "in.ipynb", Path(temporary) / "out.ipynb"
         nbformat.write(read_source(source), raw)
         try:
-            with _environment(COURSE_PROFILE=profile, COURSE_RUNS=f"{temporary}/runs"):
+            with _environment(
+                COURSE_PROFILE=profile, COURSE_RUNS=f"{temporary}/runs", TQDM_DISABLE="1"
+            ):
                 papermill.execute_notebook(
                     str(raw),
                     str(ran),
