@@ -43,23 +43,23 @@ def test_every_folder_is_in_the_manifest() -> None:
 
 def test_tickets_have_their_size_and_fields(tickets: dict[str, list[dict[str, Any]]]) -> None:
     assert {s: len(r) for s, r in tickets.items()} == {
-        "train": 960,
-        "validation": 160,
-        "test": 160,
+        "train": 1200,
+        "validation": 200,
+        "test": 200,
     }
     every = [row for part in tickets.values() for row in part]
     fields = {"id", "text", "intent", "urgency", "reply", "channel", "customer_group", "writer"}
     assert all(set(row) == fields for row in every)
-    assert len({row["id"] for row in every}) == 1280
+    assert len({row["id"] for row in every}) == 1600
     assert all(5 <= len(row["text"].split()) <= 125 for row in every)
     assert all(10 <= len(row["reply"].split()) <= 80 for row in every)
 
 
 def test_tickets_are_balanced_as_documented(tickets: dict[str, list[dict[str, Any]]]) -> None:
-    for split, count in (("train", 120), ("validation", 20), ("test", 20)):
+    for split, count in (("train", 150), ("validation", 25), ("test", 25)):
         assert set(Counter(r["intent"] for r in tickets[split]).values()) == {count}
     urgency = Counter(r["urgency"] for part in tickets.values() for r in part)
-    assert {k for k, v in urgency.items() if 0.2 <= v / 1280 <= 0.5} == {"high", "normal", "low"}
+    assert {k for k, v in urgency.items() if 0.2 <= v / 1600 <= 0.5} == {"high", "normal", "low"}
     groups = Counter(r["customer_group"] for part in tickets.values() for r in part)
     assert set(groups) == {"first_time", "regular", "trade", "international"}
     assert min(groups.values()) >= 100

@@ -31,8 +31,19 @@ STEP = 4 * 32  # tokens
 
 def write_corpus(folder: Path) -> Path:
     rng = random.Random(0)
-    nouns = "lamp boat harbour museum bridge train keeper storm lantern island".split()
-    names = "Quill Denmark Ansley Hallowmere Brindle Orla".split()
+    nouns = [
+        "lamp",
+        "boat",
+        "harbour",
+        "museum",
+        "bridge",
+        "train",
+        "keeper",
+        "storm",
+        "lantern",
+        "island",
+    ]
+    names = ["Quill", "Denmark", "Ansley", "Hallowmere", "Brindle", "Orla"]
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", 120), ("val", 12)):
         documents = []

@@ -7,6 +7,7 @@ and the mask of uncounted tokens happen here, once, for every causal task.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def collate(data: Prepared, rows: Sequence[int], pad_id: int) -> Batch:
         token to predict after reading ``t`` (IGNORE where not counted); token
         classification ``[batch, seq]``; classification ``[batch]``; span ``[batch, 2]``.
     """
-    longest = int(max(data.lengths[r] for r in rows))
+    longest = int(max(data.offsets[r + 1] - data.offsets[r] for r in rows))
     ids = torch.full((len(rows), longest), pad_id)
     mask = torch.zeros((len(rows), longest), dtype=torch.long)
     per_token = len(data.labels) == len(data.ids) and data.task not in (
@@ -69,10 +70,30 @@ def pack(lengths: np.ndarray, rows: Sequence[int], budget: int) -> list[list[int
     return groups
 
 
-def epoch_steps(
-    data: Prepared, *, batch_size: int, budget: int, seed: int, epoch: int
-) -> list[list[list[int]]]:
-    """Plan one epoch: a list of optimizer steps, each a list of micro-batches of row numbers.
+class Steps(Sequence[list[list[int]]]):
+    """Optimizer steps of an epoch, each a list of micro-batches of row numbers.
+
+    Args:
+        lengths: of all rows in tokens.
+        steps: the row numbers of each step.
+        budget: padded tokens a micro-batch may hold.
+    """
+
+    def __init__(self, lengths: np.ndarray, steps: list[np.ndarray], budget: int) -> None:
+        self.lengths, self.steps, self.budget = lengths, steps, budget
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Give the micro-batches of one step, or a list of several steps."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        return pack(self.lengths, self.steps[place].tolist(), self.budget)
+
+
+def epoch_steps(data: Prepared, *, batch_size: int, budget: int, seed: int, epoch: int) -> Steps:
+    """Plan one epoch.
 
     Rows are shuffled by ``(seed, epoch)``, then sorted by length within windows of 16
     steps, cut into steps of ``batch_size`` rows, and the steps shuffled again: rows of
@@ -82,12 +103,12 @@ def epoch_steps(
     order = rng.permutation(len(data))
     lengths = data.lengths
     window = batch_size * 16
-    steps: list[list[int]] = []
+    steps: list[np.ndarray] = []
     for start in range(0, len(order), window):
         near = order[start : start + window]
         near = near[np.argsort(lengths[near], kind="stable")]
-        steps += [near[i : i + batch_size].tolist() for i in range(0, len(near), batch_size)]
-    return [pack(lengths, steps[i], budget) for i in rng.permutation(len(steps))]
+        steps += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
+    return Steps(lengths, [steps[i] for i in rng.permutation(len(steps))], budget)
 
 
 def plain_batches(data: Prepared, *, budget: int, pad_id: int) -> Iterator[tuple[list[int], Batch]]:

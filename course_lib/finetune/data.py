@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from course_lib import files
 from course_lib.errors import DataError, OfflineError, UnknownNameError
-from course_lib.finetune import formats, splits
+from course_lib.finetune import formats, splits, store
 from course_lib.finetune.records import TASKS, Example, Splits
 
 TEXT = ("text", "sentence", "body", "content", "message", "review", "utterance", "document")
@@ -57,7 +57,9 @@ def load(
         raise UnknownNameError("task", task, TASKS)
     text, label, sha, parts = _source(task, data, revision)
     builder = _Builder(task, text_column or text, label_column or label)
-    built = {name: builder.examples(rows) for name, rows in parts.items()}
+    built: dict[str, Sequence[Example]] = {
+        name: store.keep(builder.examples(rows)) for name, rows in parts.items()
+    }
     notes = builder.notes
     if "train" not in built:
         raise DataError(
@@ -201,9 +203,9 @@ class _Builder:
             )
         return str(found).strip() if role == "label" else str(found)
 
-    def examples(self, rows: Iterable[formats.Row]) -> list[Example]:
+    def examples(self, rows: Iterable[formats.Row]) -> Iterator[Example]:
         make = getattr(self, "_" + self.task.replace("-", "_"))
-        return [make(where, row) for where, row in rows]
+        return (make(where, row) for where, row in rows)
 
     def _classification(self, where: str, row: dict[str, Any]) -> Example:
         return Example(

@@ -6,6 +6,7 @@ prediction happens once, in ``batch``. Nothing is ever shortened silently.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from course_lib.errors import DataError
 from course_lib.finetune.loss import IGNORE
 from course_lib.finetune.records import Example, Prepared
 
+SPILL = 16_000_000  # numbers held in memory before they go to a file
 NO_ANSWER = "none"  # what a question without an answer in its passage is answered with
 TOPIC_PROMPT = "\n\nThis is about"  # follows a text whose topic or class is asked for
 
@@ -24,38 +26,63 @@ def qa_prompt(question: str, passage: str) -> str:
     return f"Question: {question.strip()}\nPassage: {passage.strip()}\nAnswer:"
 
 
+class _Flat:
+    """int32 numbers collected in memory, or in a temporary file once they are many."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.held = self.written = 0
+        self.file: Any = None
+
+    def add(self, values: Sequence[int]) -> None:
+        self.parts.append(np.asarray(values, dtype=np.int32))
+        self.held += len(values)
+        if self.held > SPILL:
+            self.spill()
+
+    def spill(self) -> None:
+        # Closed, and so deleted, with the last array that maps it.
+        self.file = self.file or tempfile.TemporaryFile()  # noqa: SIM115
+        np.concatenate(self.parts).tofile(self.file)
+        self.written += self.held
+        self.parts, self.held = [], 0
+
+    def done(self) -> np.ndarray:
+        if self.file is None:
+            return np.concatenate(self.parts)
+        if self.held:
+            self.spill()
+        self.file.flush()
+        return np.memmap(self.file, dtype=np.int32, mode="r", shape=(self.written,))
+
+
 class _Rows:
     """Collects rows of ids and labels into the flat arrays of ``Prepared``."""
 
     def __init__(self, task: str) -> None:
         self.task = task
-        self.ids: list[np.ndarray] = []
-        self.labels: list[np.ndarray] = []
+        self.ids, self.labels = _Flat(), _Flat()
+        self.lengths: list[int] = []
         self.facts: list[Any] = []
         self.cut = self.dropped = 0
 
     def add(self, ids: Sequence[int], labels: Sequence[int], fact: Any = None) -> None:
-        self.ids.append(np.asarray(ids, dtype=np.int32))
-        self.labels.append(np.asarray(labels, dtype=np.int32))
+        self.ids.add(ids)
+        self.labels.add(labels)
+        self.lengths.append(len(ids))
         self.facts.append(fact)
 
     def done(self) -> Prepared:
-        if not self.ids:
+        if not self.lengths:
             raise DataError(
                 "no row is left to learn from",
                 got=f"{self.dropped} rows dropped because nothing of them fits the context",
                 next_step="shorten the texts or use a base with a longer context",
             )
-        offsets = np.concatenate([[0], np.cumsum([len(i) for i in self.ids])]).astype(np.int64)
-        return Prepared(
-            self.task,
-            np.concatenate(self.ids),
-            np.concatenate(self.labels),
-            offsets,
-            self.cut,
-            self.dropped,
-            tuple(self.facts),
-        )
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+        ids, labels = self.ids.done(), self.labels.done()
+        facts = tuple(self.facts)
+        return Prepared(self.task, ids, labels, offsets, self.cut, self.dropped, facts)
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -93,17 +120,20 @@ def language_modeling(examples: Iterable[Example], tokenizer: Any, context: int)
     Every token is counted once but the very first of a block, which nothing predicts;
     so blocks overlap by one token. The facts of a row are the UTF-8 bytes it stands for.
     """
-    rows = _Rows("language-modeling")
+    rows, end = _Rows("language-modeling"), tokenizer.eos_token_id
+
+    def add(block: list[int]) -> None:
+        text = tokenizer.decode(block[1:], skip_special_tokens=True)
+        rows.add(block, block, len(text.encode("utf-8")) + block[1:].count(end))
+
     stream: list[int] = []
     for row in examples:
-        stream += [*_encode(tokenizer, row.text), tokenizer.eos_token_id]
-    for start in range(0, max(1, len(stream) - 1), context - 1):
-        block = stream[start : start + context]
-        if len(block) > 1:
-            text = tokenizer.decode(block[1:], skip_special_tokens=True)
-            rows.add(
-                block, block, len(text.encode("utf-8")) + block[1:].count(tokenizer.eos_token_id)
-            )
+        stream += [*_encode(tokenizer, row.text), end]
+        while len(stream) >= context:
+            add(stream[:context])
+            stream = stream[context - 1 :]
+    if len(stream) > 1:
+        add(stream)
     return rows.done()
 
 

@@ -5,60 +5,92 @@ from __future__ import annotations
 import hashlib
 import random
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from course_lib.errors import DataError
+from course_lib.finetune import store
 from course_lib.finetune.records import Example
 
 MOST_CLASSES = 1000
+MOST_CUT = 2000  # groups of rows cut into a split that was not given
 
 
 def _normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
-def _key(row: Example) -> str:
+def _key(row: Example) -> int:
+    """Give a 64-bit digest of what must not lie in two splits: the group, or the text."""
     whole = row.group or _normal(row.text or " ".join(row.tokens) or repr(row.turns))
-    return whole
+    return _digest(whole)
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _keys(rows: Sequence[Example]) -> np.ndarray:
+    return np.fromiter((_key(r) for r in rows), dtype=np.uint64, count=len(rows))
 
 
 def cut(
-    task: str, built: dict[str, list[Example]], seed: int, notes: list[str]
-) -> dict[str, list[Example]]:
-    """Cut the missing splits off the training rows: by label, whole groups, 10% each."""
+    task: str, given: Mapping[str, Sequence[Example]], seed: int, notes: list[str]
+) -> dict[str, Sequence[Example]]:
+    """Cut the missing splits off the training rows: by label, whole groups, 10% each.
+
+    Of a large set no more than about ``MOST_CUT`` groups go into a split.
+    """
+    built = dict(given)
     missing = [s for s in ("validation", "test") if s not in built]
+    keys = {split: _keys(rows) for split, rows in built.items()}
     if missing:
-        cells: dict[str, dict[str, list[Example]]] = {}
-        for row in built["train"]:
-            cells.setdefault(row.label or "", {}).setdefault(_key(row), []).append(row)
-        kept: dict[str, list[Example]] = {s: [] for s in ("train", *missing)}
-        placed: dict[str, str] = {}
-        for groups in cells.values():
-            order = sorted(groups, key=lambda k: hashlib.sha256(f"{seed}\0{k}".encode()).digest())
-            for place, key in enumerate(order):
-                slot = place % 10
-                split = missing[slot] if slot < len(missing) and len(order) >= 3 else "train"
-                kept[placed.setdefault(key, split)] += groups[key]
-        position = {id(row): i for i, row in enumerate(built["train"])}
-        built = {**built, **{s: sorted(r, key=lambda x: position[id(x)]) for s, r in kept.items()}}
+        placed = _place(built["train"], keys["train"], missing, seed)
+        where = np.fromiter((placed.get(k, 0) for k in keys["train"].tolist()), dtype=np.int8)
+        rows, own = built["train"], keys["train"]
+        for number, split in enumerate(("train", *missing)):
+            chosen = np.flatnonzero(where == number)
+            built[split], keys[split] = store.pick(rows, chosen), own[chosen]
         counts = ", ".join(f"{len(built[s])} {s}" for s in ("train", "validation", "test"))
         notes.append(
             f"no {' and no '.join(missing)} rows were given: cut from train by label and "
             f"text, seed {seed} ({counts})"
         )
-    seen = {_key(r) for s in ("validation", "test") for r in built[s]}
-    if task != "language-modeling" and (shared := [r for r in built["train"] if _key(r) in seen]):
-        gone = {id(r) for r in shared}
-        built = {**built, "train": [r for r in built["train"] if id(r) not in gone]}
-        notes.append(f"{len(shared)} training rows whose text is in validation or test left out")
-    for split, rows in built.items():
-        if not rows:
+    held_out = np.concatenate([keys["validation"], keys["test"]])
+    shared = np.isin(keys["train"], held_out)
+    if task != "language-modeling" and shared.any():
+        built["train"] = store.pick(built["train"], np.flatnonzero(~shared))
+        notes.append(
+            f"{int(shared.sum())} training rows whose text is in validation or test left out"
+        )
+    for split, part in built.items():
+        if not part:
             raise DataError(
                 f"no {split} rows are left",
                 got=f"{sum(map(len, built.values()))} rows",
                 next_step="give more rows, or a folder with a file for each split",
             )
     return built
+
+
+def _place(
+    rows: Sequence[Example], keys: np.ndarray, missing: Sequence[str], seed: int
+) -> dict[int, int]:
+    """Choose the groups that leave the training rows: key to 1, 2 (places in ``missing``)."""
+    cells: dict[str, dict[int, None]] = {}
+    for row, key in zip(rows, keys.tolist(), strict=True):
+        cells.setdefault(row.label or "", {})[key] = None
+    placed: dict[int, int] = {}
+    for groups in cells.values():
+        if len(groups) < 3:
+            continue
+        order = sorted(groups, key=lambda k: _digest(f"{seed}\0{k}"))
+        every = max(10, len(order) * len(cells) // MOST_CUT)
+        for place in range(0, len(order), every):
+            for number, key in enumerate(order[place : place + len(missing)], start=1):
+                placed.setdefault(key, number)
+    return placed
 
 
 def check_classes(rows: Iterable[Example], where: str) -> None:
@@ -86,7 +118,7 @@ def check_classes(rows: Iterable[Example], where: str) -> None:
         )
 
 
-def labels(task: str, built: dict[str, list[Example]], where: str) -> tuple[str, ...]:
+def labels(task: str, built: Mapping[str, Sequence[Example]], where: str) -> tuple[str, ...]:
     """Collect and check the classes or tags."""
     if task == "token-classification":
         return tuple(sorted({t for rows in built.values() for r in rows for t in r.tags}))
