@@ -195,3 +195,46 @@ def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(OfflineError, match="embedded, which needs neither"):
         load_base("someone/no-such-model", task="classification", labels=("a", "b"))
     assert issubclass(OfflineError, CourseError) and OfflineError.exit_code == 3
+
+
+@pytest.mark.parametrize("task", ["classification", "language-modeling"])
+def test_many_rows_on_disk_give_what_few_in_memory_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    import numpy as np
+
+    from course_lib import files
+    from course_lib.finetune import flat, prepare, store
+    from course_lib.finetune.model import load_base
+
+    rows = [{**r, "id": f"r{i}"} for i, r in enumerate(tickets(300))]
+    data = jsonl(tmp_path / "t.jsonl", rows)  # type: ignore[arg-type]
+    columns = {"text_column": "body", "label_column": "team"}
+    _, tokenizer = load_base(str(files.assets_dir() / "base"), task="language-modeling")
+    found = []
+    for limit in (10**9, 500):
+        monkeypatch.setattr(store, "LARGE", limit)
+        monkeypatch.setattr(store.keep, "__defaults__", (limit,))
+        monkeypatch.setattr(flat, "SPILL", limit)
+        splits = load(task, data, **columns)  # type: ignore[arg-type]
+        coded = prepare.encode(task, splits.train, tokenizer, 64, splits.labels)
+        found.append((splits, coded))
+    (small, in_memory), (large, on_disk) = found
+    assert isinstance(large.train, store.Stored) and isinstance(on_disk.ids, np.memmap)
+    for split in ("train", "validation", "test"):
+        assert list(getattr(large, split)) == list(getattr(small, split))
+    assert large.train[3] == small.train[3] and list(large.train[5:8]) == list(small.train[5:8])
+    np.testing.assert_array_equal(on_disk.ids, in_memory.ids)
+    np.testing.assert_array_equal(on_disk.labels, in_memory.labels)
+    np.testing.assert_array_equal(on_disk.offsets, in_memory.offsets)
+
+
+def test_a_bad_row_far_down_a_large_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from course_lib.finetune import store
+
+    monkeypatch.setattr(store.keep, "__defaults__", (500,))
+    rows = [*tickets(200), {"body": "", "team": "a"}]
+    with pytest.raises(DataError, match=r"t\.jsonl:201, column 'body': the text is empty"):
+        load("classification", jsonl(tmp_path / "t.jsonl", rows), label_column="team")

@@ -42,7 +42,7 @@ def load(
     Args:
         task: one of ``records.TASKS``.
         data: the name of a course data set, a file, a folder with
-            ``train``/``validation``/``test`` files, or a Hub id.
+            ``train``/``validation``/``test`` files, or a Hub id (``ID@REVISION`` pins it).
         text_column: the column of the text (for completion: of the prompt).
         label_column: the column of the label (for completion: of the target).
         seed: of the cut, where splits are missing.
@@ -116,7 +116,8 @@ def _source(
         return None, None, files.sha256_file(path), {"train": formats.read_rows(path)}
     if "/" not in data or data.startswith((".", "/", "~")) or path.suffix in formats.KINDS:
         raise UnknownNameError("data set or file", data, known)
-    return _hub(data, revision)
+    name, _, pinned = data.partition("@")
+    return _hub(name, revision or pinned or None)
 
 
 def course_sets() -> dict[str, Any]:

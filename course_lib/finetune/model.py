@@ -48,11 +48,15 @@ def base_path(base: str) -> str:
     return base
 
 
-def base_sha256(path: str, model: Any) -> str:
-    """Give the SHA-256 of a local base's weights, or the commit of a Hub base."""
+def base_sha256(path: str) -> str:
+    """Give the SHA-256 of a local base's weights, or the commit of a cached Hub base."""
     if Path(path).is_dir():
         return files.sha256_tree(Path(path), suffixes=(".safetensors",))
-    return str(getattr(model.config, "_commit_hash", None) or "")
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = path.partition("@")
+    found = try_to_load_from_cache(name, "config.json", revision=revision or None)
+    return Path(found).parent.name if isinstance(found, str) else ""
 
 
 def load_base(
@@ -67,7 +71,8 @@ def load_base(
     """Load a base with the head of ``task``, and its tokenizer.
 
     Args:
-        base: ``embedded``, a folder, or a Hub id such as ``distilgpt2``.
+        base: ``embedded``, a folder, or a Hub id such as ``distilgpt2``; ``ID@REVISION``
+            pins a commit, tag or branch of it.
         task: a task of ``records.TASKS``, or ``question-answering-span``.
         labels: class names or tags, for the heads that need them.
         seed: of the new head's weights (and of all weights with ``from_scratch``).
@@ -84,6 +89,9 @@ def load_base(
     import transformers
 
     path = base_path(base)
+    pinned: dict[str, Any] = {}
+    if not Path(path).is_dir() and "@" in path:
+        path, _, pinned["revision"] = path.partition("@")
     builder = getattr(transformers, HEADS[task])
     extra: dict[str, Any] = {}
     if labels and HEADS[task].endswith(("SequenceClassification", "TokenClassification")):
@@ -94,13 +102,13 @@ def load_base(
         }
     torch.manual_seed(seed)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **pinned)
         if from_scratch:
-            config = transformers.AutoConfig.from_pretrained(path, **extra)
+            config = transformers.AutoConfig.from_pretrained(path, **pinned, **extra)
             model = builder.from_config(config).to(dtype)
         else:
             with quiet():
-                model = builder.from_pretrained(path, dtype=dtype, **extra)
+                model = builder.from_pretrained(path, dtype=dtype, **pinned, **extra)
     except (OSError, ValueError, KeyError) as error:
         raise _load_error(base, path, error) from error
     if tokenizer.pad_token_id is None:

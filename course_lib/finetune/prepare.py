@@ -6,17 +6,15 @@ prediction happens once, in ``batch``. Nothing is ever shortened silently.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from course_lib.errors import DataError
+from course_lib.finetune.flat import Rows
 from course_lib.finetune.loss import IGNORE
 from course_lib.finetune.records import Example, Prepared
 
-SPILL = 16_000_000  # numbers held in memory before they go to a file
 NO_ANSWER = "none"  # what a question without an answer in its passage is answered with
 TOPIC_PROMPT = "\n\nThis is about"  # follows a text whose topic or class is asked for
 
@@ -26,67 +24,19 @@ def qa_prompt(question: str, passage: str) -> str:
     return f"Question: {question.strip()}\nPassage: {passage.strip()}\nAnswer:"
 
 
-class _Flat:
-    """int32 numbers collected in memory, or in a temporary file once they are many."""
-
-    def __init__(self) -> None:
-        self.parts: list[np.ndarray] = []
-        self.held = self.written = 0
-        self.file: Any = None
-
-    def add(self, values: Sequence[int]) -> None:
-        self.parts.append(np.asarray(values, dtype=np.int32))
-        self.held += len(values)
-        if self.held > SPILL:
-            self.spill()
-
-    def spill(self) -> None:
-        # Closed, and so deleted, with the last array that maps it.
-        self.file = self.file or tempfile.TemporaryFile()  # noqa: SIM115
-        np.concatenate(self.parts).tofile(self.file)
-        self.written += self.held
-        self.parts, self.held = [], 0
-
-    def done(self) -> np.ndarray:
-        if self.file is None:
-            return np.concatenate(self.parts)
-        if self.held:
-            self.spill()
-        self.file.flush()
-        return np.memmap(self.file, dtype=np.int32, mode="r", shape=(self.written,))
-
-
-class _Rows:
-    """Collects rows of ids and labels into the flat arrays of ``Prepared``."""
-
-    def __init__(self, task: str) -> None:
-        self.task = task
-        self.ids, self.labels = _Flat(), _Flat()
-        self.lengths: list[int] = []
-        self.facts: list[Any] = []
-        self.cut = self.dropped = 0
-
-    def add(self, ids: Sequence[int], labels: Sequence[int], fact: Any = None) -> None:
-        self.ids.add(ids)
-        self.labels.add(labels)
-        self.lengths.append(len(ids))
-        self.facts.append(fact)
-
-    def done(self) -> Prepared:
-        if not self.lengths:
-            raise DataError(
-                "no row is left to learn from",
-                got=f"{self.dropped} rows dropped because nothing of them fits the context",
-                next_step="shorten the texts or use a base with a longer context",
-            )
-        offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
-        ids, labels = self.ids.done(), self.labels.done()
-        facts = tuple(self.facts)
-        return Prepared(self.task, ids, labels, offsets, self.cut, self.dropped, facts)
-
-
 def _encode(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _texts(
+    tokenizer: Any, examples: Iterable[Example], special: bool = False
+) -> Iterator[tuple[Example, list[int]]]:
+    """Yield each example with its text's ids, encoded many at a time."""
+    rows = iter(examples)
+    while group := list(islice(rows, 512)):
+        texts = [row.text for row in group]
+        coded = tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+        yield from zip(group, map(list, coded), strict=True)
 
 
 def classification(
@@ -99,14 +49,13 @@ def classification(
     Raises:
         DataError: for a label that is not in ``labels``.
     """
-    rows, numbers = _Rows("classification"), {label: i for i, label in enumerate(labels)}
+    rows, numbers = Rows("classification"), {label: i for i, label in enumerate(labels)}
     added = tokenizer.num_special_tokens_to_add()
-    for row in examples:
+    for row, ids in _texts(tokenizer, examples, special=True):
         if row.label is not None and row.label not in numbers:
             raise DataError(
                 f"unknown label {row.label!r}", where=f"row {row.id}", expected=", ".join(labels)
             )
-        ids = list(tokenizer(row.text, verbose=False)["input_ids"])
         if len(ids) > context:
             rows.cut += 1
             ids = ids[: context - added] + ids[len(ids) - added :]
@@ -120,15 +69,15 @@ def language_modeling(examples: Iterable[Example], tokenizer: Any, context: int)
     Every token is counted once but the very first of a block, which nothing predicts;
     so blocks overlap by one token. The facts of a row are the UTF-8 bytes it stands for.
     """
-    rows, end = _Rows("language-modeling"), tokenizer.eos_token_id
+    rows, end = Rows("language-modeling"), tokenizer.eos_token_id
 
     def add(block: list[int]) -> None:
         text = tokenizer.decode(block[1:], skip_special_tokens=True)
         rows.add(block, block, len(text.encode("utf-8")) + block[1:].count(end))
 
     stream: list[int] = []
-    for row in examples:
-        stream += [*_encode(tokenizer, row.text), end]
+    for _, ids in _texts(tokenizer, examples):
+        stream += [*ids, end]
         while len(stream) >= context:
             add(stream[:context])
             stream = stream[context - 1 :]
@@ -152,7 +101,7 @@ def prompted(
     an answer only the prompt is encoded, for generation; without ``end`` the answer is
     not closed.
     """
-    rows = _Rows(task)
+    rows = Rows(task)
     closing = [tokenizer.eos_token_id] if end else []
     for prompt, answer in pairs:
         head = _encode(tokenizer, prompt)
@@ -182,7 +131,7 @@ def question_answering(
     Args:
         reserve: tokens to leave free for what will be generated.
     """
-    rows = _Rows("question-answering")
+    rows = Rows("question-answering")
     for row in examples:
         answer = row.answers[0] if row.answers else NO_ANSWER
         tail = [*_encode(tokenizer, " " + answer), tokenizer.eos_token_id] if answered else []
@@ -212,7 +161,7 @@ def question_answering_span(examples: Iterable[Example], tokenizer: Any, context
     A question without an answer points at token 0. The facts of a row are its passage's
     first token and the passage offsets of its tokens, to go back from tokens to text.
     """
-    rows = _Rows("question-answering-span")
+    rows = Rows("question-answering-span")
     for row in examples:
         head = _encode(tokenizer, f"Question: {row.question.strip()}\nPassage: ")
         coded = tokenizer(row.text, add_special_tokens=False, return_offsets_mapping=True)
@@ -236,7 +185,7 @@ def chats(examples: Iterable[Example], tokenizer: Any, context: int) -> Prepared
 
     A dialogue too long for the context loses its oldest tokens.
     """
-    rows = _Rows("completion")
+    rows = Rows("completion")
     for row in examples:
         messages = [{"role": role, "content": content} for role, content in row.turns]
         coded = tokenizer.apply_chat_template(
@@ -260,7 +209,7 @@ def token_classification(
     A causal model has read the whole word only there. Words beyond the context are
     cut; the facts of a row are the number of words that were kept.
     """
-    rows, numbers = _Rows("token-classification"), {tag: i for i, tag in enumerate(labels)}
+    rows, numbers = Rows("token-classification"), {tag: i for i, tag in enumerate(labels)}
     for row in examples:
         ids: list[int] = []
         marks: list[int] = []

@@ -4,7 +4,8 @@ Nobody wrote these questions. Two recipes turn a sentence into one: a span that 
 later sentence is blanked there and asked for, with the earlier text as the passage
 (recurring-span selection, Ram et al. 2021); and a sentence of the passage itself, its span
 replaced by a question word and its words thinned out (cloze translation, Lewis et al. 2019).
-A question about something the passage does not hold is answered ``none``. Dialogues become
+A question about something the passage does not hold is answered ``none``; a quote asks for
+the whole sentence. Dialogues become
 turns of the chat template, and the opening line of an article names what follows it.
 """
 
@@ -143,6 +144,21 @@ def cloze(passage: list[str], rng: random.Random) -> Task | None:
     return Task(qa_prompt(asked, " ".join(passage)), answer)
 
 
+def quote(passage: list[str], rng: random.Random) -> Task | None:
+    """Ask for the whole sentence that a few of its words come from.
+
+    Many answer tokens, each to be found and copied: what the other tasks need first.
+    """
+    sentence = rng.choice(passage)
+    words = _WORD.findall(sentence)
+    if not 5 <= len(words) <= 40:
+        return None
+    kept = [w for w in words if rng.random() >= rng.choice([0.2, 0.4, 0.6])]
+    asked = " ".join(kept[:12] or words[:3])
+    prompt = qa_prompt(f"{asked[:1].upper()}{asked[1:]}?", " ".join(passage))
+    return Task(prompt.removesuffix("Answer:") + "Quote:", sentence)
+
+
 def unanswerable(passage: list[str], elsewhere: str, rng: random.Random) -> Task | None:
     """Ask about a sentence from elsewhere in the document; the answer is ``none``."""
     text = " ".join(passage)
@@ -207,12 +223,14 @@ def _one(run: list[str], following: list[list[str]], rng: random.Random) -> Task
     draw = rng.random()
     later = [s for other in following for s in other]
     rng.shuffle(later)
-    if draw < 0.5:
+    if draw > 0.6:
+        return quote(run, rng)
+    if draw < 0.3:
         for sentence in later[:6]:
             found = recurring(run, sentence, rng)
             if found:
                 return found
-    if 0.5 <= draw < 0.6 and later:
+    if 0.3 <= draw < 0.35 and later:
         return unanswerable(run, later[0], rng)
     return cloze(run, rng)
 

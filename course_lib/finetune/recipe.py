@@ -198,7 +198,7 @@ def _base_facts(plan: _Plan, model: Any) -> dict[str, Any]:
     local = plan.base != models.EMBEDDED and Path(path).is_dir()
     return {
         "name": Path(path).name if local else plan.base,
-        "sha256": models.base_sha256(path, model),
+        "sha256": models.base_sha256(path),
         "parameters": total,
         "trainable": trainable,
         "from_scratch": plan.from_scratch,
