@@ -150,14 +150,18 @@ def run_finetune(args: argparse.Namespace) -> int:
         raise UnknownNameError("task", args.task, TASKS)
     settings = arguments.parse_settings(args.set)
     from course_lib.finetune.recipe import finetune
+    from course_lib.finetune.train import is_main_process
     from course_lib.show.progress import bar
 
     run = finetune(
         args.task, args.data, base=args.base, profile=args.profile, settings=settings,
         out=args.out, resume=args.resume, text_column=args.text_column,
         label_column=args.label_column, seed=args.seed, head=args.head,
-        from_scratch=args.from_scratch, say=say, on_step=bar(),
+        from_scratch=args.from_scratch, say=say,
+        **({"on_step": bar()} if is_main_process() else {}),
     )  # fmt: skip
+    if not run:
+        return 0  # one of torchrun's other processes
     if args.json:
         show_json(run)
         return 0

@@ -26,7 +26,7 @@ from course_lib.finetune.records import (
     TrainResult,
 )
 from course_lib.finetune.settings import resolve
-from course_lib.finetune.train import OnStep, train
+from course_lib.finetune.train import OnStep, is_main_process, train
 
 Say = Callable[[str], None]
 
@@ -66,12 +66,14 @@ def finetune(
         on_step: gets each step's history row and ``steps``, such as ``show.progress.bar()``.
 
     Returns:
-        The content of ``run.json``.
+        The content of ``run.json``; under torchrun, nothing in the processes but the first.
 
     Raises:
         CourseError: whatever is wrong with names, data, base, disk; nothing half-written.
         Stopped: after Ctrl-C; the run folder holds a checkpoint.
     """
+    main = is_main_process()
+    say = say if main else (lambda line: None)
     splits = data.load(task, data_name, text_column=text_column, label_column=label_column)
     for note in splits.notes:
         say(note)
@@ -81,13 +83,16 @@ def finetune(
     plan = _Plan(kind, base, from_scratch, seed, config, resolved, _limit(splits, rows, seed))
     folder = Path(out or Path("runs") / f"{task}-{Path(data_name).stem}-{seed}")
     model, tokenizer, train_set, validation = _ready(plan, say)
-    before = _before(plan, model, tokenizer)
-    forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
+    before = _before(plan, model, tokenizer) if main else {}
+    if main:
+        forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
     work = folder.parent / f".{folder.name}.work"
     pad = tokenizer.pad_token_id
     result = train(
         model, train_set, validation, config, pad_id=pad, out=work, resume=resume, on_step=on_step
     )
+    if not main:
+        return {}
     found = evaluate.EVALUATORS[kind](model, tokenizer, plan.splits.test)
     run = _record(plan, model, train_set, result, before, found)
     _write(folder, work, run, found, model, tokenizer)

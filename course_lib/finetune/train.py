@@ -31,6 +31,13 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def is_main_process() -> bool:
+    """Tell whether this is the only process, or the first of those torchrun started."""
+    from accelerate import PartialState
+
+    return bool(PartialState(cpu=not torch.cuda.is_available()).is_main_process)
+
+
 def planned_steps(data: Prepared, config: TrainConfig) -> int:
     """Give the number of optimizer steps of a run without early stopping."""
     total = math.ceil(len(data) / config.batch_size) * config.epochs
