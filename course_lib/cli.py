@@ -150,7 +150,6 @@ def run_finetune(args: argparse.Namespace) -> int:
         raise UnknownNameError("task", args.task, TASKS)
     settings = arguments.parse_settings(args.set)
     from course_lib.finetune.recipe import finetune
-    from course_lib.finetune.train import is_main_process
     from course_lib.show.progress import bar
 
     run = finetune(
@@ -158,7 +157,7 @@ def run_finetune(args: argparse.Namespace) -> int:
         out=args.out, resume=args.resume, text_column=args.text_column,
         label_column=args.label_column, seed=args.seed, head=args.head,
         from_scratch=args.from_scratch, say=say,
-        **({"on_step": bar()} if is_main_process() else {}),
+        **({"on_step": bar()} if os.environ.get("RANK", "0") == "0" else {}),  # torchrun's
     )  # fmt: skip
     if not run:
         return 0  # one of torchrun's other processes

@@ -1,7 +1,8 @@
-"""How long will it take, how much memory: time a few real steps before the real run."""
+"""How long will it take, how much memory: a few real steps on a copy, before the real run."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -12,67 +13,80 @@ import torch
 from course_lib.finetune.batch import collate, counted, epoch_steps
 from course_lib.finetune.objective import Objective
 from course_lib.finetune.records import Prepared, TrainConfig
-from course_lib.finetune.train import planned_steps
+from course_lib.finetune.train import peak_memory, planned_steps
 
 WORTH_TELLING = 10.0  # seconds
+MOST_LOOKED_AT = 2000  # steps, to find a large micro-batch
 
 
-def forecast_seconds(
+def probe(
     model: Any, data: Prepared, config: TrainConfig, pad_id: int, steps: int = 3
-) -> float:
-    """Time a few steps on a copy of the model; give seconds for the whole training.
+) -> tuple[float, int]:
+    """Try a few steps on a copy of the model, the largest micro-batch of an epoch first.
 
-    The first step warms up and is not counted; time is taken per token, because steps
-    differ in length.
+    That first step warms up and is not timed, but the memory it takes is what training
+    will take, but for AdamW's two moments. Time is counted per token, because steps differ
+    in length.
+
+    Args:
+        model: as it will be trained; stays as it is.
+        data: the training rows.
+        config: settings.
+        pad_id: the padding token.
+        steps: how many steps to time.
+
+    Returns:
+        Seconds of the whole training, and the peak memory in bytes: of the GPU, or of the
+        process on a CPU.
     """
-    twin = copy.deepcopy(model).train()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    twin = copy.deepcopy(model).to(device).train()
     objective = Objective(twin, data.task)
     planned = epoch_steps(
-        data,
-        batch_size=config.batch_size,
-        budget=config.tokens_per_batch,
-        seed=config.seed,
+        data, batch_size=config.batch_size, budget=config.tokens_per_batch, seed=config.seed,
         epoch=0,
+    )  # fmt: skip
+    largest = max(
+        (rows for micro in planned[:MOST_LOOKED_AT] for rows in micro),
+        key=lambda rows: int(data.lengths[rows].max()) * len(rows),
     )
+    mixed = config.precision == "bfloat16"
+    cast = torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext()
     seconds = tokens = 0.0
-    device = next(twin.parameters()).device
-    for place, micro in enumerate(planned[: steps + 1]):
+    for place, micro in enumerate([[largest], *planned[:steps]]):
         began = time.perf_counter()
-        seen = 0
         for rows in micro:
             batch = collate(data, rows, pad_id)
-            summed = objective({k: v.to(device) for k, v in batch.items()})
+            with cast:
+                summed = objective({k: v.to(device) for k, v in batch.items()})
             (summed / max(1, counted(batch))).backward()
-            seen += batch["input_ids"].numel()
+            if place:
+                tokens += batch["input_ids"].numel()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if place or len(planned) == 1:
-            seconds, tokens = seconds + time.perf_counter() - began, tokens + seen
+        if place:
+            seconds += time.perf_counter() - began
     whole = planned_steps(data, config) / len(planned) * float(data.lengths.sum())
-    return seconds / max(1.0, tokens) * whole
-
-
-def forecast_memory(model: Any, config: TrainConfig) -> int:
-    """Give the bytes training will add: gradients, two AdamW moments, best weights, activations.
-
-    Activations are counted as 34 numbers a token and unit of width in each layer
-    (Korthikanti et al. 2022, without attention scores, which the fused kernel never stores).
-    """
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    shape = model.config
-    width = int(getattr(shape, "hidden_size", 256))
-    layers = int(getattr(shape, "num_hidden_layers", 4))
-    added: int = total + 3 * trained + 34 * width * layers * config.tokens_per_batch * 2
-    return added
+    return seconds / max(1.0, tokens) * whole, peak_memory(device) + 2 * trained
 
 
 def announce(
     model: Any, data: Prepared, config: TrainConfig, pad_id: int, say: Callable[[str], None]
-) -> float:
-    """Say the forecast when the run will take longer than 10 s; give the seconds."""
-    seconds = forecast_seconds(model, data, config, pad_id)
+) -> dict[str, float]:
+    """Forecast a run, and say so when it will take longer than 10 s.
+
+    Args:
+        model, data, config, pad_id: as :func:`probe` takes them.
+        say: gets the line.
+
+    Returns:
+        ``seconds`` of training and ``memory_bytes`` at the peak.
+    """
+    seconds, memory = probe(model, data, config, pad_id)
     if seconds > WORTH_TELLING:
-        memory = forecast_memory(model, config) / 2**20
-        say(f"forecast: {seconds / 60:.1f} minutes of training, about {memory:.0f} MiB more memory")
-    return seconds
+        say(
+            f"forecast: {seconds / 60:.1f} minutes of training, "
+            f"{memory / 2**30:.1f} GiB of memory at the peak"
+        )
+    return {"seconds": round(seconds, 1), "memory_bytes": memory}

@@ -75,8 +75,7 @@ def finetune(
     main = is_main_process()
     say = say if main else (lambda line: None)
     splits = data.load(task, data_name, text_column=text_column, label_column=label_column)
-    for note in splits.notes:
-        say(note)
+    list(map(say, splits.notes))
     kind = _kind(task, head)
     config, rows, resolved = resolve(kind, profile, settings or {}, seed, len(splits.train))
     config = _precision(config, resolved)
@@ -84,17 +83,15 @@ def finetune(
     folder = Path(out or Path("runs") / f"{task}-{Path(data_name).stem}-{seed}")
     model, tokenizer, train_set, validation = _ready(plan, say)
     before = _before(plan, model, tokenizer) if main else {}
-    if main:
-        forecast.announce(model, train_set, config, tokenizer.pad_token_id, say)
-    work = folder.parent / f".{folder.name}.work"
-    pad = tokenizer.pad_token_id
+    work, pad = folder.parent / f".{folder.name}.work", tokenizer.pad_token_id
+    expected = forecast.announce(model, train_set, config, pad, say) if main else {}
     result = train(
         model, train_set, validation, config, pad_id=pad, out=work, resume=resume, on_step=on_step
     )
     if not main:
         return {}
     found = evaluate.EVALUATORS[kind](model, tokenizer, plan.splits.test)
-    run = _record(plan, model, train_set, result, before, found)
+    run = _record(plan, model, train_set, result, before, found) | {"forecast": expected}
     _write(folder, work, run, found, model, tokenizer)
     return run
 
