@@ -33,7 +33,22 @@ def test_peak_memory_is_forecast_within_a_quarter(
 ) -> None:
     data = "support_tickets"
     if task == "language-modeling":
-        words = "the parcel came late and the zip of the blue jacket was stuck again ".split()
+        words = [
+            "the",
+            "parcel",
+            "came",
+            "late",
+            "and",
+            "the",
+            "zip",
+            "of",
+            "the",
+            "blue",
+            "jacket",
+            "was",
+            "stuck",
+            "again",
+        ]
         text = "\n\n".join(" ".join(words[i % 7 :] * 30) + f" {i}." for i in range(60))
         (tmp_path / "text.txt").write_text(text)
         data = str(tmp_path / "text.txt")
