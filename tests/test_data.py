@@ -208,7 +208,7 @@ def test_many_rows_on_disk_give_what_few_in_memory_give(
     from course_lib.finetune.model import load_base
 
     rows = [{**r, "id": f"r{i}"} for i, r in enumerate(tickets(300))]
-    data = jsonl(tmp_path / "t.jsonl", rows)  # type: ignore[arg-type]
+    data = jsonl(tmp_path / "t.jsonl", rows)
     columns = {"text_column": "body", "label_column": "team"}
     _, tokenizer = load_base(str(files.assets_dir() / "base"), task="language-modeling")
     found = []
@@ -216,7 +216,7 @@ def test_many_rows_on_disk_give_what_few_in_memory_give(
         monkeypatch.setattr(store, "LARGE", limit)
         monkeypatch.setattr(store.keep, "__defaults__", (limit,))
         monkeypatch.setattr(flat, "SPILL", limit)
-        splits = load(task, data, **columns)  # type: ignore[arg-type]
+        splits = load(task, data, **columns)
         coded = prepare.encode(task, splits.train, tokenizer, 64, splits.labels)
         found.append((splits, coded))
     (small, in_memory), (large, on_disk) = found
@@ -238,3 +238,22 @@ def test_a_bad_row_far_down_a_large_file_is_named(
     rows = [*tickets(200), {"body": "", "team": "a"}]
     with pytest.raises(DataError, match=r"t\.jsonl:201, column 'body': the text is empty"):
         load("classification", jsonl(tmp_path / "t.jsonl", rows), label_column="team")
+
+
+def test_a_folder_gives_its_plainly_named_files_or_its_only_one(tmp_path: Path) -> None:
+    for name, word in (("train", "plain"), ("oos_train", "other"), ("my_test", "held")):
+        rows = [{"text": f"{word} {i}", "label": "ab"[i % 2]} for i in range(20)]
+        jsonl(tmp_path / f"{name}.jsonl", rows)
+    (tmp_path / "README.txt").write_text("what it is")
+    found = load("classification", str(tmp_path))
+    assert {row.text.split()[0] for row in found.train} == {"plain"}
+    assert {row.text.split()[0] for row in found.test} == {"held"}
+    only = tmp_path / "only"
+    only.mkdir()
+    jsonl(only / "all.jsonl", [{"text": f"row {i}", "label": "ab"[i % 2]} for i in range(40)])
+    (only / "SOURCE.txt").write_text("where it came from")
+    found = load("classification", str(only))
+    assert len(found.train) + len(found.validation) + len(found.test) == 40
+    jsonl(only / "more.jsonl", [{"text": "x", "label": "a"}])
+    with pytest.raises(DataError, match="no training rows.*expected a file named train"):
+        load("classification", str(only))

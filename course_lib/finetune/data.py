@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from course_lib import files
-from course_lib.errors import DataError, OfflineError, UnknownNameError
-from course_lib.finetune import formats, splits, store
+from course_lib.errors import DataError, UnknownNameError
+from course_lib.finetune import formats, sources, splits, store
 from course_lib.finetune.records import TASKS, Example, Splits
 
 TEXT = ("text", "sentence", "body", "content", "message", "review", "utterance", "document")
 LABEL = ("label", "intent", "class", "category", "sentiment", "target", "tag")
 PROMPT = ("prompt", "instruction", "input", "source", "document", "question", "mr")
 TARGET = ("completion", "output", "target", "response", "summary", "answer", "reply", "text")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 
 
 def load(
@@ -55,10 +45,10 @@ def load(
     """
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
-    text, label, sha, parts = _source(task, data, revision)
-    builder = _Builder(task, text_column or text, label_column or label)
+    source = sources.find(data, revision)
+    builder = _Builder(task, text_column or source.text, label_column or source.label)
     built: dict[str, Sequence[Example]] = {
-        name: store.keep(builder.examples(rows)) for name, rows in parts.items()
+        name: store.keep(builder.examples(rows)) for name, rows in source.parts.items()
     }
     notes = builder.notes
     if "train" not in built:
@@ -66,7 +56,7 @@ def load(
             "there are no training rows",
             where=data,
             got=", ".join(built) or "nothing",
-            expected="a file whose name starts with train",
+            expected="a file named train, such as train.jsonl, or one single file",
         )
     if task == "classification":
         splits.check_classes(built["train"], data)
@@ -74,95 +64,15 @@ def load(
     labels = splits.labels(task, built, data)
     name = Path(data).name if Path(data).expanduser().exists() else data
     return Splits(
-        task, name, sha, built["train"], built["validation"], built["test"], labels, tuple(notes)
+        task,
+        name,
+        source.sha256,
+        built["train"],
+        built["validation"],
+        built["test"],
+        labels,
+        tuple(notes),
     )
-
-
-def _source(
-    task: str, data: str, revision: str | None
-) -> tuple[str | None, str | None, str, Mapping[str, Iterable[formats.Row]]]:
-    """Find the data; give default columns, the digest of its bytes and rows by split."""
-    known = course_sets()
-    path = Path(data).expanduser()
-    if data in known:
-        entry, folder = known[data], files.course_root() / "datasets" / data
-        parts: dict[str, Iterable[formats.Row]] = {}
-        for name, facts in entry["files"].items():
-            found = files.sha256_file(folder / name) if (folder / name).is_file() else "no file"
-            if found != facts["sha256"]:
-                raise DataError(
-                    "the file is not the frozen one",
-                    where=str(folder / name),
-                    got=found,
-                    expected=facts["sha256"],
-                    next_step="restore it with 'git checkout', or copy the folder "
-                    "elsewhere and give its path to use your own version",
-                )
-            parts[SPLIT_NAMES[Path(name).stem]] = formats.read_rows(folder / name)
-        both = "".join(f["sha256"] for _, f in sorted(entry["files"].items()))
-        sha = files.sha256_bytes(both.encode())
-        return entry.get("text"), entry.get("label"), sha, parts
-    if path.is_dir():
-        found_files = {
-            SPLIT_NAMES[p.stem]: p
-            for p in sorted(path.iterdir())
-            if p.stem in SPLIT_NAMES and p.suffix.lower() in formats.KINDS
-        }
-        sha = files.sha256_bytes(
-            "".join(files.sha256_file(p) for p in found_files.values()).encode()
-        )
-        return None, None, sha, {s: formats.read_rows(p) for s, p in found_files.items()}
-    if path.is_file():
-        return None, None, files.sha256_file(path), {"train": formats.read_rows(path)}
-    if "/" not in data or data.startswith((".", "/", "~")) or path.suffix in formats.KINDS:
-        raise UnknownNameError("data set or file", data, known)
-    name, _, pinned = data.partition("@")
-    return _hub(name, revision or pinned or None)
-
-
-def course_sets() -> dict[str, Any]:
-    """Give the course's own data sets: their entries in ``datasets/manifest.json``, by name."""
-    sets: dict[str, Any] = files.read_json(files.course_root() / "datasets" / "manifest.json")[
-        "sets"
-    ]
-    return sets
-
-
-def _hub(
-    data: str, revision: str | None
-) -> tuple[None, None, str, dict[str, Iterable[formats.Row]]]:
-    from datasets import load_dataset
-
-    try:
-        found = load_dataset(data, revision=revision)
-    except (OSError, ConnectionError, ValueError) as error:
-        raise OfflineError(
-            f"the data set {data!r} could not be fetched from the Hub",
-            got=str(error).splitlines()[0],
-            next_step="check the id and the network, or give a file, or the name "
-            f"of a course data set: {', '.join(course_sets())}",
-        ) from error
-    parts, digests = {}, []
-    for name, split in found.items():
-        feature = split.features.get("label")
-        names = getattr(feature, "names", None)
-        digests.append(str(split._fingerprint))
-        if name in SPLIT_NAMES:
-            parts[SPLIT_NAMES[name]] = _hub_rows(data, name, split, names)
-    return None, None, files.sha256_bytes("".join(digests).encode()), parts
-
-
-def _hub_rows(data: str, split: str, rows: Any, names: Any) -> Iterable[formats.Row]:
-    for number, row in enumerate(rows):
-        if names:
-            row = {**row, "label": names[row["label"]]}
-        if isinstance(row.get("answers"), dict):
-            row = {
-                **row,
-                "answer_starts": row["answers"]["answer_start"],
-                "answers": row["answers"]["text"],
-            }
-        yield f"{data} {split}:{number}", row
 
 
 class _Builder:
