@@ -4,6 +4,7 @@ VENV ?= .venv
 JOBS ?= auto
 PROFILE ?= cpu
 BIN := $(VENV)/bin
+LESSONS := notebooks/03_text_classification.ipynb
 STAMP := $(VENV)/.setup-done
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -36,7 +37,8 @@ lab: setup
 	$(BIN)/course lab
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests --ignore=tests/browser
+	OMP_NUM_THREADS=1 COURSE_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	  --nbval-lax tests --ignore=tests/browser $(LESSONS)
 
 browser: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser

@@ -151,3 +151,15 @@ def test_the_embedded_base_is_whole_and_writes_english() -> None:
         ],
     )
     assert said[0] > said[1] + 5
+
+
+def test_a_larger_base_gets_a_smaller_rate_unless_one_was_given() -> None:
+    from course_lib.finetune.settings import fit_to_base, resolve
+
+    config, _, resolved = resolve("classification", "cpu", {}, 0, 100)
+    assert fit_to_base(config, resolved, 5_000_000).learning_rate == 1e-3
+    assert fit_to_base(config, resolved, 135_000_000).learning_rate == 1e-4
+    assert "135,000,000 parameters" in resolved["learning_rate"]["reason"]
+    config, _, resolved = resolve("classification", "cpu", {"learning_rate": "0.002"}, 0, 100)
+    assert fit_to_base(config, resolved, 135_000_000).learning_rate == 0.002
+    assert resolved["learning_rate"] == {"value": 0.002, "reason": "given"}

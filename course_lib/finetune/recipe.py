@@ -25,7 +25,7 @@ from course_lib.finetune.records import (
     TrainConfig,
     TrainResult,
 )
-from course_lib.finetune.settings import resolve
+from course_lib.finetune.settings import fit_to_base, resolve
 from course_lib.finetune.train import OnStep, is_main_process, train
 
 Say = Callable[[str], None]
@@ -82,6 +82,7 @@ def finetune(
     plan = _Plan(kind, base, from_scratch, seed, config, resolved, _limit(splits, rows, seed))
     folder = Path(out or Path("runs") / f"{task}-{Path(data_name).stem}-{seed}")
     model, tokenizer, train_set, validation = _ready(plan, say)
+    config = fit_to_base(config, resolved, models.count_parameters(model)[0])
     before = _before(plan, model, tokenizer) if main else {}
     work, pad = folder.parent / f".{folder.name}.work", tokenizer.pad_token_id
     expected = forecast.announce(model, train_set, config, pad, say) if main else {}

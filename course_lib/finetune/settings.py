@@ -13,19 +13,45 @@ from course_lib.finetune.records import TrainConfig
 PROFILES = ("quick", "cpu", "gpu")
 ROW_LIMITS = ("train_rows", "validation_rows", "test_rows")
 _QUICK_ROWS = {"train_rows": 96, "validation_rows": 32, "test_rows": 48}
-_BY_TASK: dict[str, dict[str, Any]] = {
+_PASSES = "the epoch of the lowest validation loss is kept, so a few too many cost only time"
+_RATE = "suits a base of a few million parameters; lowered for larger ones"
+_BY_TASK: dict[str, dict[str, tuple[Any, str]]] = {
     "classification": {
-        "epochs": 8,
-        "learning_rate": 1e-3,
-        "batch_size": 16,
-        "closing": TOPIC_PROMPT,
+        "epochs": (8, _PASSES),
+        "closing": (TOPIC_PROMPT, "the class is read where the next word would be the topic"),
     },
-    "token-classification": {"epochs": 8, "learning_rate": 1e-3, "batch_size": 16},
-    "question-answering": {"epochs": 4, "learning_rate": 1e-3, "batch_size": 16},
-    "question-answering-span": {"epochs": 4, "learning_rate": 1e-3, "batch_size": 16},
-    "completion": {"epochs": 6, "learning_rate": 1e-3, "batch_size": 16},
-    "language-modeling": {"epochs": 4, "learning_rate": 1e-3, "batch_size": 8},
+    "token-classification": {"epochs": (8, _PASSES)},
+    "question-answering": {"epochs": (4, _PASSES)},
+    "question-answering-span": {"epochs": (4, _PASSES)},
+    "completion": {"epochs": (6, _PASSES)},
+    "language-modeling": {
+        "epochs": (4, _PASSES),
+        "batch_size": (8, "rows are whole sequences, longer than most labelled texts"),
+    },
 }
+_WHY = {
+    "epochs": _PASSES,
+    "learning_rate": _RATE,
+    "max_steps": "0 sets no limit beside the epochs",
+    "batch_size": "small steps learn more from few rows",
+    "tokens_per_batch": "bounds the memory of a pass; longer steps are spread over several",
+    "weight_decay": "AdamW's usual mild pull towards zero",
+    "betas": "AdamW's usual memory",
+    "warmup_share": "a new head's first gradients are large and say little",
+    "schedule": "the rate falls to zero, so that the last steps settle",
+    "clip_norm": "one odd batch cannot throw the weights far",
+    "freeze": "all weights learn",
+    "patience": "0 never stops early",
+    "eval_every_steps": "0 evaluates after every epoch",
+    "save_every_seconds": "what a killed run loses at most",
+    "head_init": "a class starts from the words of its name where embeddings are tied",
+    "closing": "no words are added",
+    "train_rows": "0 takes all",
+    "validation_rows": "0 takes all",
+    "test_rows": "0 takes all",
+}
+# learning rate of full fine-tuning by the base's parameters
+_RATES = ((20e6, 1e-3), (60e6, 3e-4), (400e6, 1e-4), (float("inf"), 2e-5))
 
 
 def resolve(
@@ -51,10 +77,10 @@ def resolve(
         raise UnknownNameError("profile", profile, PROFILES)
     fields = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
     values: dict[str, Any] = {**fields, "seed": seed, **dict.fromkeys(ROW_LIMITS, 0)}
-    reasons = dict.fromkeys(values, "the library's default")
+    reasons = {name: _WHY.get(name, "the library's default") for name in values}
     reasons["seed"] = "given"
-    for name, value in _BY_TASK[kind].items():
-        values[name], reasons[name] = value, f"the default for {kind}"
+    for name, (value, reason) in _BY_TASK[kind].items():
+        values[name], reasons[name] = value, reason
     if profile == "quick":
         for name, value in {"epochs": 2, **_QUICK_ROWS}.items():
             values[name], reasons[name] = value, "the quick profile"
@@ -74,6 +100,18 @@ def resolve(
     resolved = {n: {"value": shown[n], "reason": reasons[n]} for n in values}
     config = TrainConfig(**{n: values[n] for n in fields})
     return config, limits, resolved
+
+
+def fit_to_base(
+    config: TrainConfig, resolved: dict[str, dict[str, Any]], parameters: int
+) -> TrainConfig:
+    """Lower the learning rate for a larger base, unless it was given; record it."""
+    rate = next(rate for most, rate in _RATES if parameters <= most)
+    if resolved["learning_rate"]["reason"] == "given" or rate == config.learning_rate:
+        return config
+    reason = f"larger bases need smaller steps; this one has {parameters:,} parameters"
+    resolved["learning_rate"] = {"value": rate, "reason": reason}
+    return dataclasses.replace(config, learning_rate=rate)
 
 
 def _convert(name: str, value: Any, like: Any) -> Any:
