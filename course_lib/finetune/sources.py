@@ -69,22 +69,37 @@ def course_sets() -> dict[str, Any]:
     return sets
 
 
+def course_file(name: str, file: str) -> Path:
+    """Give the path of a file of a course data set, after checking that it is the frozen one.
+
+    Raises:
+        UnknownNameError: for an unknown set or file, with close matches.
+        DataError: when the file differs from the manifest, naming it and both digests.
+    """
+    known = course_sets()
+    if name not in known:
+        raise UnknownNameError("data set", name, known)
+    entry = known[name]["files"]
+    if file not in entry:
+        raise UnknownNameError(f"file of {name}", file, entry)
+    path = files.course_root() / "datasets" / name / file
+    found = files.sha256_file(path) if path.is_file() else "no file"
+    if found != entry[file]["sha256"]:
+        raise DataError(
+            "the file is not the frozen one",
+            where=str(path),
+            got=found,
+            expected=entry[file]["sha256"],
+            next_step="restore it with 'git checkout', or copy the folder "
+            "elsewhere and give its path to use your own version",
+        )
+    return path
+
+
 def _course_set(name: str, entry: Mapping[str, Any]) -> Source:
-    folder = files.course_root() / "datasets" / name
-    parts: dict[str, Iterable[formats.Row]] = {}
-    for file, facts in entry["files"].items():
-        path = folder / file
-        found = files.sha256_file(path) if path.is_file() else "no file"
-        if found != facts["sha256"]:
-            raise DataError(
-                "the file is not the frozen one",
-                where=str(path),
-                got=found,
-                expected=facts["sha256"],
-                next_step="restore it with 'git checkout', or copy the folder "
-                "elsewhere and give its path to use your own version",
-            )
-        parts[SPLIT_NAMES[path.stem]] = formats.read_rows(path)
+    """Take the split files; a set's other files are verified too, and left out."""
+    paths = [course_file(name, file) for file in entry["files"]]
+    parts = {SPLIT_NAMES[p.stem]: formats.read_rows(p) for p in paths if p.stem in SPLIT_NAMES}
     both = "".join(f["sha256"] for _, f in sorted(entry["files"].items()))
     return Source(entry.get("text"), entry.get("label"), files.sha256_bytes(both.encode()), parts)
 
