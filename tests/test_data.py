@@ -255,5 +255,5 @@ def test_a_folder_gives_its_plainly_named_files_or_its_only_one(tmp_path: Path) 
     found = load("classification", str(only))
     assert len(found.train) + len(found.validation) + len(found.test) == 40
     jsonl(only / "more.jsonl", [{"text": "x", "label": "a"}])
-    with pytest.raises(DataError, match="no training rows.*expected a file named train"):
+    with pytest.raises(DataError, match=r"no training rows.*expected a file named train"):
         load("classification", str(only))

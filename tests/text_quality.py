@@ -55,3 +55,28 @@ def tfidf_accuracy(
     model = make_pipeline(features, LogisticRegression(C=10, max_iter=1000))
     model.fit(train, labels)
     return float(np.mean(model.predict(test) == np.array(gold)))
+
+
+def unknown_word_share(texts: Sequence[str], names: frozenset[str] = frozenset()) -> float:
+    """Share of lower-case words that an English dictionary does not hold.
+
+    An upper bound on spelling errors: rare words and product names count too, unless in
+    ``names``. Words with capitals, digits or apostrophes are left out.
+    """
+    from spellchecker import SpellChecker
+
+    known = SpellChecker()
+    found = [w for t in texts for w in re.findall(r"(?<![\w'\u2019@.])[a-z]{2,}(?![\w'\u2019])", t)]
+    return sum(w not in known and w not in names for w in found) / max(1, len(found))
+
+
+def reading_grade(texts: Sequence[str]) -> float:
+    """Flesch-Kincaid grade of the whole (Kincaid et al. 1975), syllables by hyphenation."""
+    import pyphen
+
+    cut = pyphen.Pyphen(lang="en_GB")
+    whole = " ".join(t if t.rstrip().endswith((".", "!", "?")) else t + "." for t in texts)
+    found = re.findall(r"[A-Za-z']+", whole)
+    sentences = max(1, len(re.findall(r"[.!?]+(?:\s|$)", whole)))
+    syllables = sum(cut.inserted(w.lower()).count("-") + 1 for w in found)
+    return 0.39 * len(found) / sentences + 11.8 * syllables / len(found) - 15.59
