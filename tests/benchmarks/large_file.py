@@ -19,12 +19,12 @@ from pathlib import Path
 WORDS = ["parcel", "zip", "jacket", "cancel", "order", "boots", "size", "card", "tent", "lamp"]
 
 
-def write(path: Path, size: int) -> int:
-    """Write about ``size`` bytes of rows; give their number."""
+def write(path: Path, size: int, length: int) -> int:
+    """Write about ``size`` bytes of rows of ``length`` words; give their number."""
     rng, rows, written = random.Random(0), 0, 0
     with open(path, "w", encoding="utf-8") as handle:
         while written < size:
-            words = rng.choices(WORDS, k=60)
+            words = rng.choices(WORDS, k=length)
             line = json.dumps({"text": f"{rows} " + " ".join(words), "label": words[0]}) + "\n"
             handle.write(line)
             rows, written = rows + 1, written + len(line)
@@ -35,6 +35,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--words", type=int, default=60)
     parser.add_argument("--task", default="language-modeling")
     options = parser.parse_args()
     from course_lib.finetune.recipe import finetune
@@ -42,7 +43,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        rows = write(path, options.megabytes * 10**6)
+        rows = write(path, options.megabytes * 10**6, options.words)
         began = time.monotonic()
         run = finetune(
             options.task,
