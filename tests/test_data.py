@@ -257,3 +257,30 @@ def test_a_folder_gives_its_plainly_named_files_or_its_only_one(tmp_path: Path) 
     jsonl(only / "more.jsonl", [{"text": "x", "label": "a"}])
     with pytest.raises(DataError, match=r"no training rows.*expected a file named train"):
         load("classification", str(only))
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "rows"),
+    [
+        ("classification", "product_reviews", 634),
+        ("language-modeling", "shop_handbook", 240),
+        ("question-answering", "handbook_qa", 576),
+        ("token-classification", "entities", 280),
+        ("completion", "summaries", 696),
+        ("completion", "phrases_en_fr", 3200),
+    ],
+)
+def test_course_sets_load_as_they_are_named(task: str, name: str, rows: int) -> None:
+    found = load(task, name)
+    assert len(found.train) == rows and found.validation and found.test
+    assert not found.notes, "nothing guessed, nothing cut, nothing left out"
+
+
+def test_a_set_s_other_files_are_verified_and_named(tmp_path: Path) -> None:
+    from course_lib.finetune.sources import course_file
+
+    assert course_file("stream", "stream.jsonl").is_file()
+    with pytest.raises(UnknownNameError, match=r"'stream\.json'(.|\n)*did you mean"):
+        course_file("stream", "stream.json")
+    with pytest.raises(DataError, match="no training rows"):
+        load("classification", "stream")

@@ -145,8 +145,8 @@ def _squad(path: Path) -> Iterator[Row]:
             expected='{"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}',
             next_step="save other data as JSON Lines (.jsonl)",
         )
-    for a, article in enumerate(content["data"]):
-        for p, paragraph in enumerate(article.get("paragraphs", [])):
+    for article in content["data"]:
+        for paragraph in article.get("paragraphs", []):
             for qa in paragraph.get("qas", []):
                 where = f"{path}, question {qa.get('id', '?')!r}"
                 found = [] if qa.get("is_impossible") else qa.get("answers", [])
@@ -156,7 +156,6 @@ def _squad(path: Path) -> Iterator[Row]:
                         "id": str(qa.get("id", where)),
                         "context": paragraph.get("context"),
                         "question": qa.get("question"),
-                        "group": f"{a}.{p}",
                         "answers": [x["text"] for x in found],
                         "answer_starts": [x["answer_start"] for x in found],
                     },
