@@ -22,7 +22,7 @@ from course_lib.finetune import evaluate, loss, prepare
 from course_lib.finetune.model import freeze, load_base
 from course_lib.finetune.objective import Objective
 from course_lib.finetune.records import Example, Prepared, TrainConfig
-from course_lib.finetune.train import mean_loss, train
+from course_lib.finetune.train import train, validate
 
 LABELS = ("order", "praise", "return")
 TAGS = ("B-ITEM", "I-ITEM", "O")
@@ -197,7 +197,9 @@ def test_loss_does_not_depend_on_the_batch_size(tiny_base: Path, kind: str) -> N
             total = sum(float(objective(b)) for b in batches)
         means.append(total / sum(batching.counted(b) for b in batches))
     np.testing.assert_allclose(means, means[0], rtol=0, atol=1e-5)
-    assert mean_loss(objective, data, pad, torch.device("cpu")) == pytest.approx(means[0], abs=1e-5)
+    assert validate(objective, data, pad, torch.device("cpu"))[0] == pytest.approx(
+        means[0], abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("budget", [40, 100_000])
@@ -259,7 +261,7 @@ def test_frozen_weights_do_not_move(tiny_base: Path, what: str, trained: int) ->
     assert not trained or moved == {"score.weight"}
 
 
-def test_early_stopping_keeps_the_best_weights(tiny_base: Path) -> None:
+def test_early_stopping_keeps_the_most_accurate_weights(tiny_base: Path) -> None:
     model, tokenizer = load(tiny_base, "classification")
     data, held_out = (
         encode("classification", tokenizer, ROWS[:12]),
@@ -267,10 +269,15 @@ def test_early_stopping_keeps_the_best_weights(tiny_base: Path) -> None:
     )
     config = TrainConfig(epochs=60, learning_rate=1e-2, patience=3, precision="float32")
     result = train(model, data, held_out, config, pad_id=tokenizer.pad_token_id)
-    seen = [row["validation_loss"] for row in result.history if "validation_loss" in row]
+    seen = [
+        (-row["validation_accuracy"], row["validation_loss"])
+        for row in result.history
+        if "validation_loss" in row
+    ]
     assert result.stopped_early and len(seen) < 60
-    after = mean_loss(Objective(model, data.task), held_out, 1, torch.device("cpu"))
-    assert after == pytest.approx(min(seen), abs=1e-6)
+    objective = Objective(model, data.task)
+    loss, right = validate(objective, held_out, 1, torch.device("cpu"))
+    assert (-(right or 0.0), loss) == pytest.approx(min(seen), abs=1e-6)
 
 
 SCRIPT = """
@@ -350,3 +357,15 @@ def test_a_torn_checkpoint_is_passed_over(tiny_base: Path, tmp_path: Path) -> No
     assert found == tmp_path / "step-00000001" and len(passed_over) == 1
     with pytest.raises(CheckpointError, match="another number of processes"):
         checkpoint.newest(tmp_path, world_size=2)
+
+
+def test_runs_of_several_precisions_follow_each_other_in_one_process(tiny_base: Path) -> None:
+    losses = []
+    for precision in ("float32", "bfloat16", "float32"):
+        model, tokenizer = load(tiny_base, "classification")
+        data = encode("classification", tokenizer, ROWS[:12])
+        config = TrainConfig(epochs=1, batch_size=4, precision=precision)
+        result = train(model, data, None, config, pad_id=tokenizer.pad_token_id)
+        losses.append([row["loss"] for row in result.history])
+    assert losses[0] == losses[2] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)

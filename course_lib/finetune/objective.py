@@ -42,6 +42,20 @@ class Objective(torch.nn.Module):
             return _summed(start, labels[:, 0]) + _summed(end, labels[:, 1])
         return _summed(self.scores(batch), labels)
 
+    def judged(self, batch: Batch) -> tuple[torch.Tensor, int | None]:
+        """Give the summed loss, and how many labels the highest score gets right.
+
+        The second is None where text is produced: there the loss says more.
+        """
+        if self.task in CAUSAL:
+            return self(batch), None
+        found, labels = self.scores(batch), batch["labels"]
+        if self.task == "question-answering-span":
+            ends = list(zip(found, labels.unbind(1), strict=True))
+            hits = sum(int((scores.argmax(-1) == right).sum()) for scores, right in ends)
+            return _summed(*ends[0]) + _summed(*ends[1]), hits
+        return _summed(found, labels), int((found.argmax(-1) == labels).sum())
+
     def scores(self, batch: Batch) -> Any:
         """Give a head's logits: ``[batch, classes]``, ``[batch, seq, tags]``, or for spans a
         pair of ``[batch, seq]`` with padding at minus infinity."""

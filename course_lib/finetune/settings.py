@@ -13,7 +13,7 @@ from course_lib.finetune.records import TrainConfig
 PROFILES = ("quick", "cpu", "gpu")
 ROW_LIMITS = ("train_rows", "validation_rows", "test_rows")
 _QUICK_ROWS = {"train_rows": 96, "validation_rows": 32, "test_rows": 48}
-_PASSES = "the epoch of the lowest validation loss is kept, so a few too many cost only time"
+_PASSES = "the epoch that does best on the validation rows is kept; too many cost only time"
 _RATE = "suits a base of a few million parameters; lowered for larger ones"
 _BY_TASK: dict[str, dict[str, tuple[Any, str]]] = {
     "classification": {

@@ -45,16 +45,23 @@ def planned_steps(data: Prepared, config: TrainConfig) -> int:
 
 
 @torch.no_grad()
-def mean_loss(objective: Any, data: Prepared, pad_id: int, device: torch.device) -> float:
-    """Give the loss in nats over all counted labels of ``data``."""
+def validate(
+    objective: Any, data: Prepared, pad_id: int, device: torch.device
+) -> tuple[float, float | None]:
+    """Give the loss in nats over all counted labels of ``data``, and the share that is right.
+
+    The share is None for tasks that produce text or spans.
+    """
     was_training = objective.training
     objective.eval()
-    total = count = 0.0
+    total = count = right = 0.0
     for _, batch in plain_batches(data, budget=8192, pad_id=pad_id):
+        summed, hits = objective.judged({k: v.to(device) for k, v in batch.items()})
         count += counted(batch)
-        total += float(objective({k: v.to(device) for k, v in batch.items()}))
+        total += float(summed)
+        right = math.nan if hits is None else right + hits
     objective.train(was_training)
-    return total / max(1.0, count)
+    return total / max(1.0, count), None if math.isnan(right) else right / max(1.0, count)
 
 
 def train(
@@ -68,7 +75,7 @@ def train(
     resume: bool = False,
     on_step: OnStep = lambda row: None,
 ) -> TrainResult:
-    """Train ``model`` in place and leave the weights of the best validation loss in it.
+    """Train ``model`` in place and leave the best weights in it.
 
     The loss of an optimizer step is the sum over its micro-batches (and processes)
     divided once by the number of counted labels, so it does not depend on how the
@@ -81,10 +88,9 @@ def train(
     """
     from accelerate import Accelerator
 
-    mixed = config.precision if config.precision == "bfloat16" else "no"
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision={"bfloat16": "bf16"}.get(mixed, "no")
-    )
+    # Accelerate settles mixed precision once a process; a notebook makes runs of several kinds
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    mixed = config.precision == "bfloat16"
     state = _State(model, data, validation, config, accelerator, pad_id, out)
     step = state.resume() if resume else 0
     model.train()
@@ -98,7 +104,9 @@ def train(
             share = [b for i, b in enumerate(batches) if i % world == rank]
             total = torch.zeros((), device=accelerator.device)
             for batch in share:
-                summed = state.objective({k: v.to(accelerator.device) for k, v in batch.items()})
+                placed = {k: v.to(accelerator.device) for k, v in batch.items()}
+                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=mixed):
+                    summed = state.objective(placed)
                 accelerator.backward(summed * (world / max(1, count)))
                 total = total + summed.detach()
             norm = accelerator.clip_grad_norm_(state.trained, config.clip_norm)
@@ -152,7 +160,7 @@ class _State:
         self.total = planned_steps(data, config)
         self.every = config.eval_every_steps or self.steps_per_epoch
         self.history: list[dict[str, float]] = []
-        self.best, self.without_gain = math.inf, 0
+        self.best, self.without_gain = [math.inf], 0
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.stop = False
         self.tokens, self.before = 0, 0.0
@@ -195,8 +203,13 @@ class _State:
             "tokens": self.tokens,
         }
         if self.validation is not None and (step % self.every == 0 or step == self.total):
-            found = mean_loss(self.plain, self.validation, self.pad_id, self.accelerator.device)
-            row["validation_loss"] = found
+            device = self.accelerator.device
+            loss, right = validate(self.plain, self.validation, self.pad_id, device)
+            row["validation_loss"] = loss
+            if right is not None:
+                row["validation_accuracy"] = right
+            # A classifier's loss rises by overconfidence while it still gets better.
+            found = [loss] if right is None else [1 - right, loss]
             if found < self.best:
                 self.best, self.without_gain = found, 0
                 self.best_weights = {
@@ -225,7 +238,7 @@ class _State:
             facts={
                 "tokens": self.tokens,
                 "without_gain": self.without_gain,
-                "best": None if math.isinf(self.best) else self.best,
+                "best": None if self.best == [math.inf] else self.best,
                 "seconds": self.before + time.monotonic() - self.began,
                 "history": self.history,
             },
@@ -243,7 +256,7 @@ class _State:
             return 0
         facts, best = checkpoint.load_training(found, self.model, {"adamw": self.optimizer})
         self.best_weights = best or None
-        self.best = math.inf if facts["best"] is None else float(facts["best"])
+        self.best = [math.inf] if facts["best"] is None else [float(v) for v in facts["best"]]
         self.without_gain, self.tokens = int(facts["without_gain"]), int(facts["tokens"])
         self.history, self.before = list(facts["history"]), float(facts["seconds"])
         if self.log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ def bar(description: str = "training") -> Callable[[Mapping[str, float]], None]:
     Args:
         description: printed before the bar.
     """
+    if os.environ.get("TQDM_DISABLE"):
+        return lambda row: None  # a notebook's bar would leave a picture of its first moment
     from tqdm.auto import tqdm
 
     shown: list[Any] = []
