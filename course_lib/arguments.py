@@ -54,6 +54,8 @@ def build_parser(
     compare.add_argument("--base", default="embedded", help="embedded, a model folder or a Hub id")
     compare.add_argument("--jobs", type=int, default=1, metavar="N",
                          help="runs side by side, one thread each")  # fmt: skip
+    check = command("check", "check the question bank: files, habits, objectives, sections")
+    check.add_argument("--schema", action="store_true", help="print the JSON Schema of a quiz")
     build = command("build", "build lessons from notebooks/source")
     build.add_argument("lesson", nargs="*", help="a number or name; default: all")
     build.add_argument("--profile", choices=profiles, default="cpu")

@@ -187,6 +187,24 @@ def run_experiment(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_check(args: argparse.Namespace) -> int:
+    """Print what is wrong with the question bank; 1 when anything is."""
+    from course_lib.quiz import lint, schema
+
+    if args.schema:
+        show_json(schema.Quiz.model_json_schema())
+        return 0
+    bank = lint.load_bank()
+    problems = lint.lint(bank, lint.lesson_sources())
+    if args.json:
+        show_json({"quizzes": sorted(bank), "problems": problems})
+    else:
+        count = sum(len(quiz.questions) for quiz in bank.values())
+        print("\n".join([*problems, f"{len(bank)} quizzes, {count} questions, "
+                         f"{len(problems)} problems"]))  # fmt: skip
+    return 1 if problems else 0
+
+
 def run_evaluate(args: argparse.Namespace) -> int:
     """Measure a finished run on a data set."""
     from course_lib.finetune.runs import evaluate_run
@@ -239,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "doctor": run_doctor, "lab": run_lab, "pretrain": run_pretrain,
         "finetune": run_finetune, "evaluate": run_evaluate, "predict": run_predict,
-        "experiment": run_experiment, "build": run_build,
+        "experiment": run_experiment, "check": run_check, "build": run_build,
     }  # fmt: skip
     args = arguments.build_parser(argv, version=__version__, profiles=PROFILES).parse_args(argv)
     try:

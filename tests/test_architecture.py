@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
         "finetune.pretrain", "finetune.decoder", "finetune.recipe",
         "finetune.runs", "finetune.records", "finetune.experiment",
         "finetune.sweep", "finetune.serve", "finetune.registry", "finetune.report",
-        "quiz.session", "teach", "show.progress",
+        "quiz.session", "quiz.lint", "quiz.schema", "teach", "show.progress",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -53,3 +53,9 @@ def test_wrong_definitions_are_refused(course: Path) -> None:
     (course / "bad.yaml").write_text("task: classification\nmetrics: accuracy\n")
     with pytest.raises(DataError, match=r"bad\.yaml: .*missing \['arms', 'data', 'metric'\]"):
         experiment.read_definition("bad")
+
+
+def test_readme_states_what_the_kept_runs_say() -> None:
+    from readme_tables import README, page
+
+    assert page() in README.read_text(encoding="utf-8"), "python tests/readme_tables.py --write"

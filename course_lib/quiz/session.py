@@ -11,7 +11,7 @@ from typing import Any
 
 from course_lib import files
 from course_lib.errors import CourseError, UnknownNameError
-from course_lib.quiz import render, schema, variants
+from course_lib.quiz import evidence, render, schema, variants
 from course_lib.quiz.answers import Attempt, Store
 from course_lib.quiz.answers import receipt as receipt_of
 from course_lib.quiz.grade import grade
@@ -27,7 +27,8 @@ class Session:
         lesson: two digits, such as ``"03"``.
         folder: where ``answers/`` lies; beside the notebook when None.
         seed: decides the learner's variant.
-        truth: recomputes the figure an experiment question asks for.
+        truth: gives the figure an experiment question asks for; None recomputes it from
+            the run folders beside the notebook.
     """
 
     def __init__(
@@ -35,10 +36,10 @@ class Session:
         lesson: str,
         folder: Path | None = None,
         seed: bytes = variants.PRACTICE,
-        truth: Callable[[schema.Experiment], Any] = lambda question: None,
+        truth: Callable[[schema.Experiment], Any] | None = None,
     ) -> None:
         self.quiz = find_quiz(lesson)
-        self.seed, self.truth = seed, truth
+        self.seed, self.truth = seed, truth or from_runs
         self.questions = {q.id: q for q in variants.drawn(self.quiz, seed)}
         beside = folder or notebook_folder()
         self.store = Store(beside / "answers", lesson)
@@ -159,6 +160,13 @@ def find_quiz(lesson: str) -> schema.Quiz:
         known = [p.name[:2] for p in sorted(folder.glob("[0-9][0-9]_*.yaml"))]
         raise UnknownNameError("quiz", lesson, known)
     return schema.load_quiz(found[0])
+
+
+def from_runs(question: schema.Experiment) -> Any:
+    """Give the figure a question asks for, from the learner's run folders."""
+    runs = os.environ.get("COURSE_RUNS")
+    folder = Path(runs) if runs else notebook_folder() / "runs"
+    return evidence.figure(folder, question.run, question.answer)
 
 
 def notebook_path() -> Path | None:
