@@ -269,6 +269,19 @@ def ask(question: str) -> Any:
     return QuizWidget(opened, [question], "")
 
 
+def ex(exercise: str) -> Any:
+    """Give an exercise, such as ``ex("03.e1")``: shows its task; ``.check(function)`` checks.
+
+    Raises:
+        UnknownNameError: when there is no such exercise, with close matches.
+    """
+    from course_lib.quiz.exercise import Handle, find
+
+    found = find(files.course_root() / "quizzes" / "exercises", exercise)
+    store = session(exercise.split(".")[0]).store
+    return Handle(found, store.add)
+
+
 def progress(lesson: str) -> Mapping[str, Any]:
     """Give how far this learner is with a lesson's quiz."""
     return session(lesson).summary()
