@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from scipy import stats
 
@@ -25,6 +29,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "notebooks" / "experiments"
     folder.mkdir(parents=True)
     (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "manifest.json").write_text('{"sets": {}}')
     monkeypatch.setenv("COURSE_ROOT", str(tmp_path))
     (folder / "tiny.yaml").write_text(
         "task: classification\ndata: x\nmetric: accuracy\nsizes: [10, all]\n"
@@ -53,6 +58,40 @@ def test_wrong_definitions_are_refused(course: Path) -> None:
     (course / "bad.yaml").write_text("task: classification\nmetrics: accuracy\n")
     with pytest.raises(DataError, match=r"bad\.yaml: .*missing \['arms', 'data', 'metric'\]"):
         experiment.read_definition("bad")
+
+
+def test_workers_end_with_the_command_and_one_lost_is_told(course: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"word {i % 7} and {i}", "label": "ab"[i % 2]} for i in range(400)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (course / "long.yaml").write_text(
+        "task: classification\ndata: x\nmetric: accuracy\nseeds: [1, 2]\n"
+        "arms:\n  fine-tuned: {settings: {epochs: 200}}\n"
+    )
+
+    def workers(parent: int) -> list[psutil.Process]:
+        for _ in range(240):
+            found = [
+                child
+                for child in psutil.Process(parent).children(recursive=True)
+                if "spawn_main" in " ".join(child.cmdline())
+            ]
+            if len(found) == 2 and all(sum(c.cpu_times()[:2]) > 3 for c in found):
+                return found
+            time.sleep(0.25)
+        raise AssertionError("the workers did not start")
+
+    command = [sys.executable, "-m", "course_lib", "experiment", "long", "--data", str(data),
+               "--jobs", "2"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        workers(process.pid)[0].kill()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3 and "fewer --jobs; finished runs are kept" in said, said
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        found = workers(process.pid)
+        process.kill()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert not alive
 
 
 def test_readme_states_what_the_kept_runs_say() -> None:

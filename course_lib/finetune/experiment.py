@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_lib import files
-from course_lib.errors import DataError, UnknownNameError, UsageError
+from course_lib.errors import DataError, EnvironmentProblem, UnknownNameError, UsageError
 
 KEYS = {"task", "data", "sizes", "seeds", "arms", "metric", "columns"}
 
@@ -106,10 +110,17 @@ def run_experiment(
             keep(item, _one_arm(plan, *item, data, base))
         return table(name)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_worker) as pool:
         runs = {pool.submit(_one_arm, plan, *item, data, base): item for item in todo}
-        for done in as_completed(runs):
-            keep(runs[done], done.result())
+        try:
+            for done in as_completed(runs):
+                keep(runs[done], done.result())
+        except BrokenProcessPool:
+            raise EnvironmentProblem(
+                "a run was ended from outside, perhaps because memory ran out",
+                where=str(folder),
+                next_step="give the same command again, with fewer --jobs; finished runs are kept",
+            ) from None
     return table(name)
 
 
@@ -128,10 +139,19 @@ def _file_of(arm: str, size: Any, seed: int) -> str:
     return f"{arm.replace(' ', '-')}.{size}.{seed}.json"
 
 
-def _one_thread() -> None:
+def _worker() -> None:
+    """Use one thread, and end when the process that started this one is gone."""
     import torch
 
     torch.set_num_threads(1)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _one_arm(
