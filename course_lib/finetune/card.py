@@ -34,7 +34,7 @@ attention heads, inner width {x4}, context {x5} tokens, tied embeddings,
 tokens of text), {x11} rows of {x12} tokens a step; Muon at
 {x13} for the matrices and AdamW at {x14} for the rest; warm-up, constant,
 then a linear decay over the last {x15} tokens. Seed {x16}.
-Hardware: {x17}; {x18} hours, shared with other work.
+{x23}Hardware: {x17}; {x18} hours, shared with other work.
 
 ```
 {x19}
@@ -142,6 +142,18 @@ def write_card(
     files.write_text(folder / "README.md", _card(kept, sources, history))
 
 
+def _reading(settings: Mapping[str, Any]) -> str:
+    """Say which share of the rows were reading tasks."""
+    share = float(settings.get("reading_share", 0.0))
+    if not share:
+        return ""
+    return (
+        f"From token {settings['reading_after']:,} on, {share:.0%} of the rows were reading tasks "
+        "made from\nthe corpus: a sentence to be quoted, a span to be found, a question without "
+        "an answer.\n"
+    )
+
+
 def _card(kept: Mapping[str, Any], sources: str, history: Sequence[Mapping[str, Any]]) -> str:
     s, corpus, final = kept["settings"], kept["corpus"], kept["validation"]
     keys = ("loss", "perplexity", "bits_per_byte", "accuracy")
@@ -176,5 +188,6 @@ def _card(kept: Mapping[str, Any], sources: str, history: Sequence[Mapping[str, 
         "x20": format(corpus["val"]["tokens"], ","),
         "x21": str(table),
         "x22": str(sources),
+        "x23": _reading(s),
     }
     return _CARD.format(**values)
