@@ -291,7 +291,7 @@ DIGITS = ("oh", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 RAW = {r["id"]: r for r in rows("support_tickets_raw", "raw")}
 
 
-def test_annotators_agree_as_people_do_and_better_by_clearer_rules() -> None:
+def test_annotators_with_manners_differ_less_under_the_second_guidelines() -> None:
     from measure_datasets import jsonl, kappa
 
     folder = ROOT / "annotations"
