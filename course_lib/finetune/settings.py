@@ -18,7 +18,7 @@ _RATE = "suits a base of a few million parameters; lowered for larger ones"
 _BY_TASK: dict[str, dict[str, tuple[Any, str]]] = {
     "classification": {
         "epochs": (8, _PASSES),
-        "batch_size": (8, "on 200 rows, steps of 8 learned more than steps of 16 in as much time"),
+        "batch_size": (8, "on 200 rows, steps of 8 learned more than steps of 16"),
         "closing": (TOPIC_PROMPT, "the class is read where the next word would be the topic"),
     },
     "token-classification": {"epochs": (8, _PASSES)},
