@@ -104,3 +104,33 @@ def test_two_processes_fine_tune_as_one(rows: str, tiny_base: Path, tmp_path: Pa
     assert len(one) == len(two) > 10
     for a, b in zip(one, two, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=2e-5)
+
+
+def test_ctrl_c_between_a_step_and_its_record_loses_neither(
+    rows: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    """The worst moment: the weights have moved, the history does not know it yet."""
+    script = f"""
+import signal, sys
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from course_lib import cli
+seen = []
+def press(optimizer, args, kwargs):
+    seen.append(1)
+    if len(seen) == 5:
+        signal.raise_signal(signal.SIGINT)
+if "--resume" not in sys.argv and {str(tmp_path / "cut")!r} in sys.argv:
+    register_optimizer_step_post_hook(press)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+    losses = {}
+    for name in ("whole", "cut"):
+        words = command(rows, tiny_base, tmp_path / name, "epochs=3")[2:]
+        code, said = finish([sys.executable, "-c", script, *words])
+        if name == "cut":
+            assert code == 130 and "stopped after step 5" in said, said
+            code, said = finish([sys.executable, "-c", script, *words, "--resume"])
+        assert code == 0, said
+        text = (tmp_path / name / "history.jsonl").read_text()
+        losses[name] = [json.loads(line)["loss"] for line in text.splitlines()]
+    assert losses["cut"] == losses["whole"] and len(losses["cut"]) > 10

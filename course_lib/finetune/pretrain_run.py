@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from course_lib.errors import Stopped
 from course_lib.finetune import checkpoint, corpus, optim
 from course_lib.finetune.decoder import (
     LanguageModelLoss,
@@ -20,6 +19,7 @@ from course_lib.finetune.decoder import (
     pick_precision,
     validation,
 )
+from course_lib.finetune.interrupt import Interrupt, stopped
 from course_lib.finetune.reading import ANSWER
 
 
@@ -132,8 +132,8 @@ class Run:
         """Run the steps from ``first`` to the end, yielding one history row each."""
         config = self.config
         saved = clock = time.monotonic()
-        step = first
-        try:
+        step, device = first, self.accelerator.device
+        with Interrupt() as interrupt:
             while step < config.steps:
                 factor = self.set_rates(step)
                 nats, answers, norm = self.one_step(step)
@@ -156,13 +156,9 @@ class Run:
                     )
                     row |= {f"val_{k}": v for k, v in found.items()}
                 yield row
-                if last or now - saved > config.save_every_seconds:
+                stops = self.accelerator.reduce(torch.tensor(float(interrupt.asked), device=device))
+                if last or stops or now - saved > config.save_every_seconds:
                     self.save(step)
                     saved = time.monotonic()
-        except KeyboardInterrupt:
-            self.save(step)
-            raise Stopped(
-                "pre-training was stopped",
-                checkpoint=config.out,
-                next_step="add --resume to the same command to go on",
-            ) from None
+                if stops:
+                    raise stopped("pre-training", step, config.steps, config.out)

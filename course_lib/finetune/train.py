@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from course_lib.errors import Stopped
 from course_lib.finetune import checkpoint, optim
 from course_lib.finetune.batch import collate, counted, epoch_steps, plain_batches
 from course_lib.finetune.history import History
+from course_lib.finetune.interrupt import Interrupt, stopped
 from course_lib.finetune.objective import Objective
 from course_lib.finetune.records import Prepared, TrainConfig, TrainResult
 
@@ -83,7 +83,7 @@ def train(
     kept there. ``on_step`` gets each step's history row and ``steps``, their planned number.
 
     Raises:
-        Stopped: after Ctrl-C, with a checkpoint when ``out`` is given.
+        Stopped: after Ctrl-C, at the end of the step, with a checkpoint when ``out`` is given.
         StorageError: when the disk is full; older checkpoints are untouched.
     """
     from accelerate import Accelerator
@@ -95,36 +95,34 @@ def train(
     step = state.resume() if resume else 0
     model.train()
     try:
-        while step < state.total and not state.stop:
-            epoch, place = divmod(step, state.steps_per_epoch)
-            micro = state.plan(epoch)[place]
-            world, rank = accelerator.num_processes, accelerator.process_index
-            batches = [collate(data, rows, pad_id) for rows in micro]
-            count = sum(counted(b) for b in batches)
-            share = [b for i, b in enumerate(batches) if i % world == rank]
-            total = torch.zeros((), device=accelerator.device)
-            for batch in share:
-                placed = {k: v.to(accelerator.device) for k, v in batch.items()}
-                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=mixed):
-                    summed = state.objective(placed)
-                accelerator.backward(summed * (world / max(1, count)))
-                total = total + summed.detach()
-            norm = accelerator.clip_grad_norm_(state.trained, config.clip_norm)
-            state.set_rate(step)
-            state.optimizer.step()
-            state.optimizer.zero_grad()
-            step += 1
-            nats = float(accelerator.reduce(total)) / max(1, count)
-            tokens = sum(int(b["attention_mask"].sum()) for b in batches)
-            on_step(state.note(step, nats, float(norm or 0.0), tokens) | {"steps": state.total})
-    except KeyboardInterrupt:
-        state.save(step, force=True)
-        where = str(out) if out else ""
-        raise Stopped(
-            f"training was stopped after step {step} of {state.total}",
-            checkpoint=where,
-            next_step="add --resume to the same command to go on",
-        ) from None
+        with Interrupt() as interrupt:
+            while step < state.total and not state.stop:
+                epoch, place = divmod(step, state.steps_per_epoch)
+                micro = state.plan(epoch)[place]
+                world, rank = accelerator.num_processes, accelerator.process_index
+                batches = [collate(data, rows, pad_id) for rows in micro]
+                count = sum(counted(b) for b in batches)
+                share = [b for i, b in enumerate(batches) if i % world == rank]
+                total = torch.zeros((), device=accelerator.device)
+                for batch in share:
+                    placed = {k: v.to(accelerator.device) for k, v in batch.items()}
+                    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=mixed):
+                        summed = state.objective(placed)
+                    accelerator.backward(summed * (world / max(1, count)))
+                    total = total + summed.detach()
+                norm = accelerator.clip_grad_norm_(state.trained, config.clip_norm)
+                state.set_rate(step)
+                state.optimizer.step()
+                state.optimizer.zero_grad()
+                step += 1
+                asked = total.new_tensor(interrupt.asked)  # by any of the processes
+                nats, stops = accelerator.reduce(torch.stack([total, asked])).tolist()
+                tokens = sum(int(b["attention_mask"].sum()) for b in batches)
+                row = state.note(step, nats / max(1, count), float(norm or 0.0), tokens)
+                on_step(row | {"steps": state.total})
+                if stops:
+                    state.save(step)
+                    raise stopped("training", step, state.total, str(out or ""))
     finally:
         state.close()
     return state.result(step)
@@ -225,9 +223,9 @@ class _State:
             self.save(step)
         return row
 
-    def save(self, step: int, *, force: bool = False) -> None:
+    def save(self, step: int) -> None:
         """Write a verified checkpoint (main process, and only for a run with a folder)."""
-        if not self.out or not self.accelerator.is_main_process or (step == 0 and not force):
+        if not self.out or not self.accelerator.is_main_process:
             return
         best = {f"best.{k}": v for k, v in (self.best_weights or {}).items()}
         checkpoint.save_checkpoint(
