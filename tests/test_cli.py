@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import arguments, cli, doctor, launch
+from course_lib import cli, doctor, launch
+from course_lib.cli import arguments, show
 from course_lib.errors import DataError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +121,7 @@ def test_pretrain_takes_every_setting() -> None:
         )  # fmt: skip
         option = "--" + field.name.replace("_", "-")
         argv += [option] if isinstance(value, bool) else [option, str(value)]
-    args = arguments.build_parser(argv, version="0", profiles=("cpu",)).parse_args(argv)
+    args = cli.build_parser(argv).parse_args(argv)
     found = {f.name: getattr(args, f.name) for f in dataclasses.fields(PretrainConfig)}
     assert found == values
 
@@ -204,16 +205,16 @@ def test_texts_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.show_table({"before": {"accuracy": 0.25}, "after": {
+    show.show_table({"before": {"accuracy": 0.25}, "after": {
         "accuracy": 0.5, "accuracy_interval": [0.4, 0.6], "perplexity": 12345.6}})  # fmt: skip
     assert capsys.readouterr().out.splitlines() == [
         "                before       after",
         "accuracy        0.2500      0.5000",
         "perplexity           -    12,345.6",
     ]
-    cli.show_table({})
+    show.show_table({})
     assert capsys.readouterr().out == ""
-    assert cli.number([0.1, 0.25]) == "[0.1000, 0.2500]"
+    assert show.number([0.1, 0.25]) == "[0.1000, 0.2500]"
 
 
 def test_memory_settings_are_added_once_and_never_changed() -> None:

@@ -21,7 +21,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self._first = False, 0.0
 
     def __enter__(self) -> Interrupt:
         self._main = threading.current_thread() is threading.main_thread()

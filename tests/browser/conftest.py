@@ -66,7 +66,7 @@ def started_lab(home: Path, **more: str) -> Iterator[tuple[str, Path]]:
         "COURSE_WORK": str(work),
         **more,
     }
-    command = [sys.executable, "-m", "course_lib.cli", "lab", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "course_lib", "lab", "--no-browser", "--port", str(port)]
     log = open(home / "log", "w+")  # noqa: SIM115
     process = subprocess.Popen(
         command,
