@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 
 from course_lib.errors import DataError
 from course_lib.quiz import schema, variants
+from course_lib.quiz.exercise import ExerciseFile
 from course_lib.quiz.expressions import evaluate
 from course_lib.quiz.grade import grade, read_number
 
@@ -258,3 +260,11 @@ def test_expressions_are_arithmetic_only() -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             evaluate(bad, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("quiz.schema.json", schema.Quiz), ("exercises/exercises.schema.json", ExerciseFile)],
+)
+def test_the_published_schema_is_that_of_the_code(name: str, model: Any) -> None:
+    assert json.loads((ROOT / "quizzes" / name).read_text()) == model.model_json_schema()

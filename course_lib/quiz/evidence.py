@@ -9,6 +9,8 @@ from typing import Any
 from course_lib import files, metrics
 from course_lib.errors import CourseError
 
+LABEL_FIGURES = ("accuracy", "f1_macro", "precision_macro", "recall_macro")
+
 
 def figure(runs: Path, pattern: str, path: str) -> Any:
     """Give the figure an experiment question asks for, from the newest run that matches.
@@ -23,15 +25,17 @@ def figure(runs: Path, pattern: str, path: str) -> Any:
         path: into ``run.json``, such as ``"metrics.after.accuracy"``.
 
     Returns:
-        A number or text; None when no run matches or the figure is not there.
+        A number or text; None when no run matches, the figure is not there, or the gold
+        answers beside the predictions are not those of the course's data set.
     """
     found = sorted(runs.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)
     for folder in found:
         if not (folder / "run.json").is_file():
             continue
         try:
-            stored = _at(files.read_json(folder / "run.json"), path)
-            return _recomputed(folder, path.rsplit(".", 1)[-1], stored) if _after(path) else stored
+            run = files.read_json(folder / "run.json")
+            stored = _at(run, path)
+            return _recomputed(folder, run, path.rsplit(".", 1)[-1]) if _after(path) else stored
         except (CourseError, KeyError, TypeError, ValueError):
             return None
     return None
@@ -47,17 +51,78 @@ def _at(run: Any, path: str) -> Any:
     return run["value"] if isinstance(run, dict) and "value" in run else run
 
 
-def _recomputed(folder: Path, name: str, stored: Any) -> Any:
+def _recomputed(folder: Path, run: Any, name: str) -> Any:
+    stored = run["metrics"]["after"][name]
     rows = [row for _, row in files.read_jsonl(folder / "predictions.jsonl")]
     if not rows or "prediction" not in rows[0] or not isinstance(stored, int | float):
         return stored
-    given = [row["prediction"] for row in rows]
-    if isinstance(rows[0]["gold"], list) and isinstance(given[0], str):
-        measured = metrics.question_answering(given, [row["gold"] for row in rows])
-    elif isinstance(rows[0]["gold"], str) and name in ("accuracy", "f1_macro", "precision_macro",
-                                                       "recall_macro"):  # fmt: skip
-        measured = metrics.classification([row["gold"] for row in rows], given)
+    if not _gold_is_true(run, rows):
+        return None
+    value = measure(name, [row["prediction"] for row in rows], [row["gold"] for row in rows])
+    return stored if value is None else value
+
+
+def measure(name: str, given: list[Any], gold: list[Any]) -> float | None:
+    """Compute a figure that follows from predictions; None for one that does not.
+
+    Args:
+        name: such as ``accuracy`` or ``exact_match``.
+        given: what was predicted. gold: labels, or lists of accepted answers.
+    """
+    if all(isinstance(g, list) for g in gold) and all(isinstance(p, str) for p in given):
+        measured = metrics.question_answering(given, gold)
+    elif all(isinstance(g, str) for g in gold) and name in LABEL_FIGURES:
+        measured = metrics.classification(gold, [str(p) for p in given])
     else:
-        return stored
-    value = measured.get(name, stored)
+        return None
+    value = measured.get(name)
     return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _gold_is_true(run: Any, rows: list[dict[str, Any]]) -> bool:
+    """Tell whether the gold answers are the data set's own, where it is the course's."""
+    name = str((run.get("data") or {}).get("name", ""))
+    folder = files.course_root() / "datasets" / Path(name).name
+    if not name or not folder.is_dir():
+        return True  # data of the learner's own
+    known = _labels(folder)
+    if not known:
+        return True
+    if not all(row.get("id") in known for row in rows):
+        return False
+    columns = set.intersection(*(set(known[row["id"]]) for row in rows))
+    return any(all(known[row["id"]][c] == row["gold"] for row in rows) for c in columns)
+
+
+def _labels(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give every column of a data set's test rows, by id."""
+    if (folder / "test.jsonl").is_file():
+        return {str(r["id"]): r for _, r in files.read_jsonl(folder / "test.jsonl") if "id" in r}
+    if not (folder / "test.json").is_file():
+        return {}
+    articles = files.read_json(folder / "test.json")["data"]
+    asked = (q for a in articles for p in a["paragraphs"] for q in p["qas"])
+    return {q["id"]: {"answers": [a["text"] for a in q["answers"]]} for q in asked}
+
+
+def artefact(run: Path, gold: Path, metric: str, field: str) -> float | None:
+    """Measure predictions on rows whose answers only the grader has.
+
+    Args:
+        run: a folder with ``predictions.jsonl``, rows with ``id`` and ``prediction``.
+        gold: the key file, JSON Lines with ``id`` and, in the rows that count, ``field``.
+        metric: as for :func:`measure`. field: such as ``intent`` or ``answers``.
+
+    Returns:
+        The figure; a row without a prediction counts as wrong. None when nothing was
+        handed in that can be read.
+    """
+    try:
+        rows = files.read_jsonl(run / "predictions.jsonl")
+        given = {str(row["id"]): row["prediction"] for _, row in rows}
+    except (CourseError, OSError, KeyError, TypeError):
+        return None
+    wanted = {str(r["id"]): r[field] for _, r in files.read_jsonl(gold) if field in r}
+    if not given.keys() & wanted.keys():
+        return None
+    return measure(metric, [str(given.get(k, "")) for k in wanted], list(wanted.values()))

@@ -45,7 +45,8 @@ def grade(
         answer: what the learner gave, as JSON read it.
         seed: decides the learner's numbers and orders.
         truth: for experiment questions the figure recomputed from the learner's run, for
-            code questions the exercise's outcome (``"correct"`` and so on).
+            code questions the exercise's outcome (``"correct"`` and so on), for artefact
+            questions the figure computed from the predictions.
     """
     if answer is None or answer == "" or answer == [] or answer == {}:
         return Grade(question.id, UNANSWERED, 0.0, question.points)
@@ -65,6 +66,8 @@ def grade(
         return _matching(question, answer, shown.targets)
     if isinstance(question, schema.Experiment):
         return _experiment(question, answer, truth)
+    if isinstance(question, schema.Artefact):
+        return _artefact(question, truth)
     share = {"correct": 1.0, "incorrect": 0.0}.get(str(truth))
     if share is None:
         return _review(question, f"the exercise is {truth or 'not attempted'}")
@@ -241,3 +244,11 @@ def _experiment(question: schema.Experiment, answer: Any, truth: Any) -> Grade:
         same = isinstance(answer, str) and plain_text(answer) == plain_text(str(truth))
         return _verdict(question, float(same), ())
     return _numeric(question, answer, float(truth), {question.unit: 1.0, "": 1.0})
+
+
+def _artefact(question: schema.Artefact, truth: Any) -> Grade:
+    if isinstance(truth, bool) or not isinstance(truth, int | float) or not math.isfinite(truth):
+        return _review(question, f"no predictions {question.run!r} that can be measured")
+    reached = [b.share for b in question.bands if truth >= b.at_least - 1e-9]
+    told = f"{question.metric} {truth:.3f}"
+    return _verdict(question, max(reached, default=0.0), (told,))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from course_lib import files
 from course_lib.errors import DataError
-from course_lib.quiz import schema
+from course_lib.quiz import render, schema
 
 ROOM = 0.05  # what a habit may score above chance over the bank
 FEWEST_PER_OBJECTIVE = 2
@@ -40,17 +40,22 @@ def load_bank(folder: Path | None = None) -> dict[str, schema.Quiz]:
     return found
 
 
-def lint(bank: Mapping[str, schema.Quiz], lessons: Mapping[str, str]) -> list[str]:
+def lint(
+    bank: Mapping[str, schema.Quiz], lessons: Mapping[str, str], folder: Path | None = None
+) -> list[str]:
     """Check a bank.
 
     Args:
         bank: quizzes by file name.
         lessons: the source text of each lesson, by its number.
+        folder: where pictures lie; the course's own quizzes when None.
 
     Returns:
         One line a problem, with file and question; empty when all is well.
     """
+    folder = folder or files.course_root() / "quizzes"
     problems = [p for name, quiz in bank.items() for p in _one(name, quiz, lessons)]
+    problems += [p for name, quiz in bank.items() for p in _pictures(name, quiz, folder)]
     return problems + habits([q for quiz in bank.values() for q in quiz.questions])
 
 
@@ -83,6 +88,16 @@ def _one(name: str, quiz: schema.Quiz, lessons: Mapping[str, str]) -> list[str]:
     ]
     if quiz.status == "ready":
         problems += _links(name, quiz, lessons.get(quiz.lesson), asked)
+    return problems
+
+
+def _pictures(name: str, quiz: schema.Quiz, folder: Path) -> list[str]:
+    problems = []
+    for q in quiz.questions:
+        try:
+            render.picture(folder, q.image.model_dump() if q.image else {})
+        except DataError as error:
+            problems.append(f"{name}, {q.id}: {error}")
     return problems
 
 

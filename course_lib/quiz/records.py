@@ -8,6 +8,8 @@ from typing import Any
 
 CORRECT, PARTIAL, INCORRECT = "correct", "partial", "incorrect"
 UNANSWERED, NEEDS_REVIEW = "unanswered", "needs review"
+RECORDED = "recorded"  # kept for a grader; nothing is told
+RESET = "reset"  # the learner starts the questions again; nothing is deleted
 
 
 @dataclass(frozen=True, slots=True)

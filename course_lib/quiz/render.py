@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from course_lib.errors import DataError
 from course_lib.quiz.records import Presented
+
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+LARGEST_PICTURE = 500_000  # bytes; it goes into the page as text
 
 
 @functools.cache
@@ -39,11 +46,41 @@ def inline(text: str) -> str:
     return str(_renderer().renderInline(text)).strip()
 
 
-def page(title: str, questions: list[Presented]) -> str:
-    """Give questions as plain HTML, for pages where no kernel runs: no key, no form."""
+def picture(folder: Path, image: Mapping[str, str]) -> dict[str, str]:
+    """Give a question's picture as ``{"src": data URI, "alt": ...}``; {} where there is none.
+
+    Raises:
+        DataError: when it is missing, outside the folder, too large or of another kind.
+    """
+    if not image:
+        return {}
+    path = folder / image["file"]
+    kind = PICTURES.get(path.suffix.lower())
+    inside = path.resolve().is_relative_to(folder.resolve())
+    fits = path.is_file() and path.stat().st_size <= LARGEST_PICTURE
+    if kind is None or not inside or not fits:
+        raise DataError(
+            "the picture of a question cannot be shown",
+            where=str(path),
+            expected=f"a file below the quiz's folder that ends in {', '.join(PICTURES)}, "
+            f"of at most {LARGEST_PICTURE // 1000} kB",
+        )
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"src": f"data:{kind};base64,{data}", "alt": image["alt"]}
+
+
+def page(title: str, questions: list[Presented], folder: Path) -> str:
+    """Give questions as plain HTML, for pages where no kernel runs: no key, no form.
+
+    Args:
+        title: above them. questions: as one learner sees them.
+        folder: where pictures lie.
+    """
     parts = [f"<h4>{html.escape(title)}</h4>"]
     for number, q in enumerate(questions, 1):
         parts.append(f"<div><strong>{number}.</strong> {block(q.stem)}")
+        if shown := picture(folder, q.image):
+            parts.append(f'<img src="{shown["src"]}" alt="{html.escape(shown["alt"])}">')
         if q.choices:
             tag = "ol" if q.type == "ordering" else "ul"
             items = "".join(f"<li>{inline(c.text)}</li>" for c in q.choices)

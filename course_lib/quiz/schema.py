@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from course_lib import files
 from course_lib.errors import DataError
 from course_lib.quiz import expressions
+from course_lib.quiz.faults import describe
 
 Credit = Literal["all_or_nothing", "per_option", "penalty"]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -202,7 +203,37 @@ class Code(_Question):
     exercise: str = Field(pattern=r"^[0-9]{2}\.e[0-9]+$")
 
 
-Question = Single | Multiple | Numeric | ShortText | Ordering | Matching | Experiment | Code
+class Band(_Strict):
+    """A figure to be reached, and the share of the points it earns."""
+
+    at_least: float
+    share: float = Field(gt=0, le=1)
+
+
+class Artefact(_Question):
+    """A file of predictions on rows whose labels the learner does not have.
+
+    The figure is computed from the predictions and the gold file when it is marked.
+    """
+
+    type: Literal["artefact"]
+    run: Text
+    gold: Text
+    field: Text
+    metric: Literal["accuracy", "f1_macro", "exact_match", "f1"]
+    bands: tuple[Band, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Artefact:
+        pairs = [(b.at_least, b.share) for b in self.bands]
+        if pairs != sorted(set(pairs)) or len({a for a, _ in pairs}) < len(pairs):
+            raise ValueError("the bands must rise, in what they ask for and in what they earn")
+        return self
+
+
+Question = (
+    Single | Multiple | Numeric | ShortText | Ordering | Matching | Experiment | Code | Artefact
+)
 
 
 class Part(_Strict):
@@ -254,32 +285,10 @@ def load_quiz(path: Path | str) -> Quiz:
         errors = [
             e for e in error.errors() if e["loc"] != ("questions",) or error.error_count() == 1
         ]
-        found = [_describe(path, node, content, e) for e in errors]
+        found = [describe(path, node, content, e) for e in errors]
         raise DataError(
             f"{len(found)} {'fault' if len(found) == 1 else 'faults'} in the quiz\n"
             + "\n".join(f"  {line}" for line in sorted(set(found))),
             where=str(path),
             next_step="correct them; 'course preview FILE' shows the quiz",
         ) from None
-
-
-def _describe(path: Path, node: Any, content: Any, error: Any) -> str:
-    """Give one fault as ``file:line, question: field: what is wrong``."""
-    line, question, names, here = 1, "", [], content
-    for part in error["loc"]:
-        found = None
-        if isinstance(node, yaml.MappingNode):
-            found = next((v for k, v in node.value if k.value == str(part)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            found = node.value[part] if part < len(node.value) else None
-        if found is None:
-            if isinstance(part, str) and (not isinstance(here, dict) or here.get("type") != part):
-                names.append(part)  # a missing or unknown field; the type's own tag is skipped
-            continue
-        node, line = found, found.start_mark.line + 1
-        here = here[part]
-        if isinstance(here, dict) and "id" in here:
-            question = str(here["id"])
-        names.append(f"{part + 1}" if isinstance(part, int) else str(part))
-    what = error["msg"].removeprefix("Value error, ")
-    return f"{path}:{line}, {question or 'quiz'}: {'.'.join(names) or 'whole'}: {what}"

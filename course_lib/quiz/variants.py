@@ -15,10 +15,12 @@ from typing import TypeVar
 
 from course_lib.quiz import schema
 from course_lib.quiz.expressions import evaluate
+from course_lib.quiz.paper import Paper, Sheet, sheet_of
 from course_lib.quiz.records import Choice, Presented
 
 PRACTICE = hashlib.sha256(b"practice").digest()
 Thing = TypeVar("Thing")
+Asked = schema.Question | Sheet
 
 
 def student_seed(secret: bytes, student: str) -> bytes:
@@ -36,7 +38,7 @@ def shuffled(things: Sequence[Thing], seed: bytes, label: str) -> list[Thing]:
     return [things[i] for i in order]
 
 
-def drawn(quiz: schema.Quiz, seed: bytes) -> tuple[schema.Question, ...]:
+def drawn(quiz: schema.Quiz | Paper, seed: bytes) -> tuple[Asked, ...]:
     """Give the questions one learner gets: all that are in no pool, and the pools' draws."""
     chosen = {q.id for q in quiz.questions if q.pool not in quiz.draw}
     for pool, count in quiz.draw.items():
@@ -45,9 +47,9 @@ def drawn(quiz: schema.Quiz, seed: bytes) -> tuple[schema.Question, ...]:
     return tuple(q for q in quiz.questions if q.id in chosen)
 
 
-def values(question: schema.Question, seed: bytes) -> dict[str, float]:
+def values(question: Asked, seed: bytes) -> dict[str, float]:
     """Give the numbers drawn for a numeric question's variables; {} for any other."""
-    if not isinstance(question, schema.Numeric):
+    if not isinstance(question, schema.Numeric | Sheet):
         return {}
     return {
         name: options[_number(seed, f"{question.id}:{name}") % len(options)]
@@ -60,36 +62,33 @@ def right_number(question: schema.Numeric, seed: bytes) -> float:
     return evaluate(question.answer, values(question, seed))
 
 
-def present(question: schema.Question, seed: bytes) -> Presented:
-    """Give a question as one learner sees it, without its key."""
-    numbers = values(question, seed)
-    choices: list[Choice] = []
-    targets: list[Choice] = []
-    unit = ""
-    if isinstance(question, schema.Single | schema.Multiple):
-        choices = _choices("o", [o.text for o in question.options])
-        if question.shuffle:
-            choices = shuffled(choices, seed, question.id)
-    elif isinstance(question, schema.Ordering):
-        # ids in the shown order: the file's order is the key
-        texts = _unlike(list(question.items), seed, question.id)
-        choices = _choices("i", texts)
-    elif isinstance(question, schema.Matching):
-        choices = shuffled(_choices("l", [p.left for p in question.pairs]), seed, question.id)
-        rights = [*(p.right for p in question.pairs), *question.extra]
-        targets = _choices("r", shuffled(rights, seed, f"{question.id}:right"))
-    elif isinstance(question, schema.Numeric | schema.Experiment):
-        unit = question.unit
+def present(question: Asked, seed: bytes) -> Presented:
+    """Give a question as one learner sees it, made from its sheet: no key goes in.
+
+    Ids do not depend on the order shown. A practice question never shows items in the
+    order asked for.
+    """
+    sheet = question if isinstance(question, Sheet) else sheet_of(question)
+    numbers = values(sheet, seed)
+    choices, label = _choices("o", sheet.options), sheet.id
+    if sheet.items:
+        choices = _choices("i", sheet.items)
+        if isinstance(question, schema.Ordering):
+            label = _unlike(question, choices, seed)
+    elif sheet.lefts:
+        choices = _choices("l", sheet.lefts)
+    if sheet.shuffle:
+        choices = shuffled(choices, seed, label)
     return Presented(
-        id=question.id,
-        type=question.type,
-        points=question.points,
-        stem=fill(question.stem, numbers),
+        id=sheet.id,
+        type=sheet.type,
+        points=sheet.points,
+        stem=fill(sheet.stem, numbers),
         choices=tuple(choices),
-        targets=tuple(targets),
-        unit=unit,
-        hints=len(question.hints),
-        image=question.image.model_dump() if question.image else {},
+        targets=tuple(shuffled(_choices("r", sheet.rights), seed, f"{sheet.id}:right")),
+        unit=sheet.unit,
+        hints=sheet.hints,
+        image=sheet.image.model_dump() if sheet.image else {},
         values=numbers,
     )
 
@@ -110,10 +109,8 @@ def _choices(letter: str, texts: Sequence[str]) -> list[Choice]:
     return [Choice(f"{letter}{i}", text) for i, text in enumerate(texts, 1)]
 
 
-def _unlike(items: list[str], seed: bytes, label: str) -> list[str]:
-    """Shuffle until the order is not already the right one."""
-    for attempt in range(20):
-        found = shuffled(items, seed, f"{label}:{attempt}")
-        if found != items:
-            return found
-    return items[::-1]
+def _unlike(question: schema.Ordering, choices: list[Choice], seed: bytes) -> str:
+    """Give a label under which the items are not already in the right order."""
+    tried = (f"{question.id}:{attempt}" for attempt in range(1, 100))
+    right = list(question.items)
+    return next(n for n in tried if [c.text for c in shuffled(choices, seed, n)] != right)

@@ -6,6 +6,8 @@ const OUTCOME = {
   partial: "◐ Partly right",
   incorrect: "✗ Not yet",
   "needs review": "? Could not be read",
+  recorded: "✓ Saved for grading",
+  unanswered: "– Not answered",
 };
 
 function make(tag, attributes = {}, ...children) {
@@ -29,8 +31,9 @@ const KINDS = {
   multiple: (box, view, value, uid) => options(box, view, value ?? [], uid, "checkbox", (on) => on),
   numeric: field, experiment: field, text: field,
   ordering, matching,
-  code: (box, view, value) => {
-    box.append(make("p", { text: "Solve the exercise in its own cell, then press Submit here." }));
+  artefact: field,
+  code: (box, view) => {
+    box.append(make("p", { text: `Solve exercise ${view.exercise} in its own cell and check it there, then press Submit here.` }));
     return () => "done";
   },
 };
@@ -47,7 +50,7 @@ function options(box, view, chosen, uid, type, give) {
 }
 
 function field(box, view, value, uid) {
-  const numeric = view.type !== "text";
+  const numeric = view.type !== "text" && view.type !== "artefact";
   const input = control("input", {
     type: "text", id: uid, autocomplete: "off", spellcheck: "false", maxlength: 200,
     inputmode: numeric ? "decimal" : null,
@@ -128,6 +131,7 @@ function drawQuestion(model, view, number) {
     make("span", { class: "course-points", text: points }));
   const stem = make("div", { class: "course-stem", id: `${uid}-stem`, html: view.stem });
   const box = make("fieldset", { "aria-describedby": `${uid}-stem` }, legend, stem);
+  if (view.image?.src) box.append(make("img", { class: "course-image", src: view.image.src, alt: view.image.alt }));
   const answer = make("div", { class: "course-answer" });
   box.append(answer);
   const submit = control("button", { type: "submit", class: "course-submit", text: "Submit" });
@@ -167,7 +171,7 @@ function drawQuestion(model, view, number) {
     if (state.message) status.append(make("p", { class: "course-message", text: state.message }));
     if (!state.outcome) { delete form.dataset.outcome; return; }
     form.dataset.outcome = state.outcome;
-    const tries = `attempt ${state.attempts}, ${state.earned} of ${points}`;
+    const tries = `attempt ${state.attempts}` + (state.outcome === "recorded" ? "" : `, ${state.earned} of ${points}`);
     status.append(make("p", { class: "course-verdict" },
       make("strong", { text: OUTCOME[state.outcome] ?? state.outcome }), ` · ${tries} · saved`));
     for (const line of state.feedback ?? []) status.append(make("div", { html: line }));
@@ -176,31 +180,65 @@ function drawQuestion(model, view, number) {
   return { form, show };
 }
 
+function reviewTable(rows) {
+  const head = make("tr", {}, ...["question", "result", "points", "read again"].map((text) => make("th", { scope: "col", text })));
+  const body = rows.map((row) => make("tr", { "data-outcome": row.outcome },
+    make("th", { scope: "row", text: row.number }),
+    make("td", { text: OUTCOME[row.outcome] ?? row.outcome }),
+    make("td", { text: row.outcome === "recorded" ? "–" : `${row.earned} of ${row.points}` }),
+    make("td", {}, make("span", { text: row.outcome === "correct" || row.outcome === "recorded" ? "" : row.section }),
+      ...(row.explanation && row.outcome !== "correct" ? [make("div", { class: "course-why", html: row.explanation })] : []))));
+  return make("table", {}, make("caption", { text: "Review" }), make("thead", {}, head), make("tbody", {}, ...body));
+}
+
 function render({ model, el }) {
   const questions = model.get("questions");
   const root = make("div", { class: "course-quiz" });
   const title = model.get("title");
   const sum = make("p", { class: "course-summary", role: "status" });
+  const notice = make("p", { class: "course-message", role: "status" });
   if (title) root.append(make("h4", { text: title }));
-  const notice = model.get("notice");
-  if (notice) root.append(make("p", { class: "course-message", text: notice }));
+  root.append(notice);
   const drawn = questions.map((view, i) => [view.id, drawQuestion(model, view, questions.length > 1 ? i + 1 : 0)]);
   for (const [, one] of drawn) root.append(one.form);
-  if (questions.length > 1) root.append(sum);
-  let before = {};
+  const review = control("button", { type: "button", class: "course-review-button", text: "Review" });
+  const again = control("button", { type: "button", class: "course-again", text: "Start again" });
+  const sure = control("button", { type: "button", class: "course-sure", text: "Yes, start again" });
+  const back = control("button", { type: "button", class: "course-back", text: "No, keep my answers" });
+  const asking = make("div", { class: "course-asking", role: "group", "aria-label": "Start again?" },
+    make("p", { text: "Empty this quiz? Your earlier answers stay in your answers folder, but no longer count." }),
+    make("div", { class: "course-buttons" }, sure, back));
+  const table = make("div", { class: "course-review", tabindex: "-1" });
+  asking.hidden = true;
+  if (questions.length > 1) root.append(sum, make("div", { class: "course-buttons" }, review, again), asking, table);
+  review.addEventListener("click", () => model.send({ action: "review" }));
+  again.addEventListener("click", () => { asking.hidden = false; back.focus(); });
+  back.addEventListener("click", () => { asking.hidden = true; again.focus(); });
+  sure.addEventListener("click", () => { asking.hidden = true; model.send({ action: "reset" }); again.focus(); });
+  const before = {};
   const update = () => {
     const states = model.get("states");
     for (const [id, one] of drawn) {
       const now = JSON.stringify(states[id] ?? {});
       if (now === before[id]) continue;
-      one.show(states[id] ?? {}, before[id] === undefined);
+      const emptied = before[id] !== undefined && JSON.parse(before[id]).attempts > 0 && !states[id]?.attempts;
+      one.show(states[id] ?? {}, before[id] === undefined || emptied);
       before[id] = now;
     }
     const s = model.get("summary");
-    sum.textContent = `${s.answered} of ${s.questions} answered, ${s.earned} of ${s.points} points`;
+    sum.textContent = `${s.answered} of ${s.questions} answered` + (s.recorded ? ", saved for grading" : `, ${s.earned} of ${s.points} points`);
+    review.disabled = again.disabled = s.answered === 0;
+    again.hidden = s.recorded;
+    notice.textContent = model.get("notice");
+    notice.hidden = !notice.textContent;
   };
-  model.on("change:states", update);
-  model.on("change:summary", update);
+  const shown = () => {
+    const rows = model.get("review");
+    table.replaceChildren(...(rows.length ? [reviewTable(rows)] : []));
+    if (rows.length) table.focus();
+  };
+  for (const name of ["states", "summary", "notice"]) model.on(`change:${name}`, update);
+  model.on("change:review", shown);
   update();
   el.append(root);
 }

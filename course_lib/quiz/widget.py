@@ -33,6 +33,7 @@ class QuizWidget(anywidget.AnyWidget):
     states: Any = traitlets.Dict().tag(sync=True)
     summary: Any = traitlets.Dict().tag(sync=True)
     notice = traitlets.Unicode("").tag(sync=True)
+    review: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, session: Any, questions: list[str], title: str) -> None:
         self._session, self._ids = session, questions
@@ -40,22 +41,30 @@ class QuizWidget(anywidget.AnyWidget):
             title=title,
             questions=[session.view(q) for q in questions],
             states={q: session.state(q) for q in questions},
-            summary=session.summary(),
+            summary=session.summary(questions),
             notice=" ".join(session.damage),
         )
         self.on_msg(self._received)
 
     def _received(self, _: Any, content: Any, buffers: Any) -> None:
-        """Serve a message of the page: ``{"action": ..., "question": ..., "value": ...}``."""
+        """Serve a message of the page: ``{"action": ..., "question": ..., "value": ...}``.
+
+        Actions: submit, hint (of one question), review, reset (of all shown).
+        """
         action, question = content.get("action"), content.get("question")
-        if question not in self._ids or action not in ("submit", "hint"):
-            return
-        if action == "submit":
-            state = self._session.submit(question, content.get("value"))
-        else:
-            state = self._session.hint(question)
-        self.states = {**self.states, question: state}
-        self.summary = self._session.summary()
+        if action == "reset":
+            self.notice = self._session.reset(self._ids)
+            self.review = []
+            self.states = {q: self._session.state(q) for q in self._ids}
+        elif action == "review":
+            self.review = self._session.review(self._ids)
+        elif question in self._ids and action in ("submit", "hint"):
+            if action == "submit":
+                state = self._session.submit(question, content.get("value"))
+            else:
+                state = self._session.hint(question)
+            self.states = {**self.states, question: state}
+        self.summary = self._session.summary(self._ids)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add plain HTML for pages where no kernel runs, and plain text."""
@@ -64,5 +73,8 @@ class QuizWidget(anywidget.AnyWidget):
         shown = [variants.present(self._session.questions[q], self._session.seed)
                  for q in self._ids]  # fmt: skip
         plain = f"[quiz {self._session.quiz.id}: {len(self._ids)} questions]"
-        data = dict(data or {}) | {"text/html": render.page(self.title, shown), "text/plain": plain}
+        data = dict(data or {}) | {
+            "text/html": render.page(self.title, shown, self._session.images),
+            "text/plain": plain,
+        }
         return data, metadata

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from conftest import open_notebook, started_lab
+from course_lib.quiz import paper, schema
 
 COMMON = (
     "objective: '90.1'\n    section: s\n    explanation: Because it is so, and not otherwise.\n"
@@ -64,6 +65,56 @@ questions:
 """.replace("COMMON", COMMON)
 
 
+OWN = """
+id: "93"
+title: A picture and an exercise
+lesson: "93"
+version: 1
+status: draft
+questions:
+  - id: 93.q1
+    type: single
+    objective: '93.1'
+    section: 1 The section to read again
+    explanation: Because it is so, and not otherwise.
+    stem: Which?
+    image: {file: red.svg, alt: a red square}
+    options:
+      - {text: Alpha, feedback: Not alpha.}
+      - {text: Beta, correct: true, feedback: Beta it is.}
+  - {id: 93.q2, type: code, objective: '93.1', section: s, stem: Solve it.,
+     explanation: Because it is so., exercise: 93.e1}
+"""
+EXERCISE = """
+lesson: "93"
+exercises:
+  - id: 93.e1
+    title: Twice
+    objective: "93.1"
+    function: twice
+    prompt: Double it.
+    start: "def twice(x):\\n    ...\\n"
+    solution: "def twice(x):\\n    return 2 * x\\n"
+    cases: [[1], [5]]
+    wrong: [{name: one, code: "x"}, {name: two, code: "y"}]
+"""
+RED = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">'
+    '<rect width="20" height="20" fill="red"/></svg>'
+)
+KEY = """
+id: assessment
+title: Final assessment
+lesson: "10"
+version: 1
+questions:
+  - {id: 10.a1, type: single, objective: "10.1", section: s, stem: "One?", explanation: hushhush,
+     options: [{text: A, feedback: hushhush}, {text: B, correct: true, feedback: hushhush b}]}
+  - {id: 10.a2, type: text, objective: "10.1", section: s, stem: "Word?", explanation: hushhush,
+     accept: [hushhush]}
+"""
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """Start JupyterLab on a small course of its own, with a quiz of every kind."""
@@ -75,12 +126,25 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     many = [f"ask('90.q{i % 4 + 1}')" for i in range(60)]
     write(root / "notebooks" / "91_many.ipynb", many)
     write(root / "notebooks" / "92_plain.ipynb", ["1 + 1"] * 60)
+    (root / "quizzes" / "exercises").mkdir()
+    (root / "quizzes" / "assessment").mkdir()
+    (root / "quizzes" / "93_own.yaml").write_text(OWN)
+    (root / "quizzes" / "red.svg").write_text(RED)
+    (root / "quizzes" / "exercises" / "93_own.yaml").write_text(EXERCISE)
+    twice = ["def twice(x):\n    return x + x", 'ex("93.e1").check(twice)']
+    write(root / "notebooks" / "93_own.ipynb", [*twice, 'quiz("93")', "1 + 1"])
+    key = root / "key.yaml"
+    key.write_text(KEY)
+    handed_out = paper.dump(paper.paper_of(schema.load_quiz(key)))
+    (root / "quizzes" / "assessment" / "paper.yaml").write_text(handed_out)
+    write(root / "notebooks" / "94_assessment.ipynb",
+          ['quiz("assessment")', 'receipt("assessment")'])  # fmt: skip
     with started_lab(root / "home", COURSE_ROOT=str(root)) as found:
         yield found
 
 
 def write(path: Path, cells: list[str]) -> None:
-    first = "from course_lib.quiz.session import ask, quiz, receipt"
+    first = "from course_lib.quiz.session import ask, ex, quiz, receipt"
     made = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(c) for c in (first, *cells)],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -312,3 +376,92 @@ def test_sixty_quizzes_cost_little(course: tuple[str, Path], page: Page) -> None
     many = script_seconds(page, course, "91_many.ipynb")
     assert page.locator("form[data-question]").count() == 60
     assert many - plain < 3.0, f"{many:.1f} s against {plain:.1f} s"
+
+
+def test_review_starting_again_pictures_and_code(course: tuple[str, Path], page: Page) -> None:
+    work = fresh(page, course, "93_own.ipynb")
+    picture = form(page, "93.q1").get_by_role("img", name="a red square")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("i => i.naturalWidth") > 0, "the picture is drawn"
+    submit(page, "93.q2")
+    expect(verdict(page, "93.q2")).to_contain_text("Correct")  # the cell above solved it
+    form(page, "93.q1").get_by_label("Alpha").check()
+    submit(page, "93.q1")
+    expect(verdict(page, "93.q1")).to_contain_text("Not yet")
+    page.get_by_role("button", name="Review").press("Enter")
+    review = page.locator(".course-review")
+    expect(review).to_contain_text("1 The section to read again")
+    expect(review).to_contain_text("Because it is so")
+    found = Axe().run(page, context=".course-quiz").response["violations"]
+    assert not found, [v["id"] for v in found]
+
+    before = cells(page)
+    page.get_by_role("button", name="Start again").press("Enter")
+    page.keyboard.press("Enter")  # the safe answer has the focus
+    expect(page.locator(".course-summary")).to_have_text("2 of 2 answered, 1 of 2 points")
+    page.get_by_role("button", name="Start again").press("Enter")
+    page.get_by_role("button", name="Yes, start again").press("Enter")
+    expect(page.locator(".course-summary")).to_have_text("0 of 2 answered, 0 of 2 points")
+    assert not form(page, "93.q1").get_by_label("Alpha").is_checked()
+    expect(review).to_have_text("")
+    assert cells(page) == before
+    kept = "".join(p.read_text() for p in (work / "answers").glob("93.*.jsonl"))
+    assert kept.count("\n") == 4, "the exercise, two answers, and the fresh start"
+
+
+def test_closed_and_opened_again_the_answers_are_there(
+    course: tuple[str, Path], page: Page
+) -> None:
+    fresh(page, course)
+    form(page, "90.q1").get_by_label("Beta").check()
+    submit(page, "90.q1")
+    expect(verdict(page, "90.q1")).to_contain_text("Correct")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_timeout(1500)
+    page.evaluate("() => window.jupyterapp.commands.execute('application:close')")
+    expect(page.locator(".jp-Notebook")).to_have_count(0)
+    open_notebook(page, course[0], "90_kinds.ipynb")
+    run_all(page)
+    expect(page.locator(".course-summary")).to_have_text("1 of 6 answered, 1 of 6 points")
+    assert form(page, "90.q1").get_by_label("Beta").is_checked()
+
+
+def test_an_answer_that_cannot_be_saved_says_so_and_the_learner_goes_on(
+    course: tuple[str, Path], page: Page
+) -> None:
+    work = fresh(page, course)
+    (work / "answers").write_text("in the way")
+    form(page, "90.q1").get_by_label("Beta").check()
+    submit(page, "90.q1")
+    expect(form(page, "90.q1")).to_contain_text("the answer could not be saved")
+    expect(verdict(page, "90.q1")).to_have_count(0)
+    assert form(page, "90.q1").get_by_label("Beta").is_checked()
+    (work / "answers").unlink()
+    submit(page, "90.q1")
+    expect(verdict(page, "90.q1")).to_contain_text("Correct")
+
+
+def test_an_assessment_reaches_browser_and_disk_without_its_key(
+    course: tuple[str, Path], page: Page
+) -> None:
+    said: list[str] = []
+    page.on("websocket", lambda s: s.on("framereceived", lambda f: said.append(str(f))))
+    work = fresh(page, course, "94_assessment.ipynb")
+    form(page, "10.a1").get_by_label("A", exact=True).check()
+    submit(page, "10.a1")
+    expect(verdict(page, "10.a1")).to_contain_text("Saved for grading")
+    expect(page.locator(".course-summary")).to_have_text("1 of 2 answered, saved for grading")
+    expect(page.get_by_role("button", name="Start again")).to_be_hidden()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_timeout(1500)
+    assert any("10.a1" in s for s in said), "the frames were seen"
+    disk = (p.read_text(errors="replace") for p in work.rglob("*") if p.is_file())
+    for text in (*said, page.content(), *disk):
+        assert "hushhush" not in text
+    restart(page)
+    run_all(page)
+    assert form(page, "10.a1").get_by_label("A", exact=True).is_checked()
+
+
+def submit(page: Page, question: str) -> None:
+    form(page, question).get_by_role("button", name="Submit").click()
