@@ -29,8 +29,8 @@ def run_check(args: argparse.Namespace) -> int:
     from course_lib.quiz import exercise, lint, schema
 
     if args.schema:
-        models = {"quiz": schema.Quiz, "exercises": exercise.ExerciseFile}
-        show_json(models[args.schema].model_json_schema())
+        quiz = args.schema == "quiz"
+        show_json((schema.Quiz if quiz else exercise.ExerciseFile).model_json_schema())
         return 0
     bank = lint.load_bank()
     problems = lint.lint(bank, lint.lesson_sources())

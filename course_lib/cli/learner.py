@@ -1,4 +1,4 @@
-"""The learner's commands: doctor, lab."""
+"""The learner's commands: doctor, lab, enroll, progress, submit, certificate."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def add(command: Command, argv: Sequence[str]) -> None:
     lab.add_argument("--port", type=int, default=0, help="default: the first free from 8888")
     lab.add_argument("--work", metavar="DIR", help="default: COURSE_WORK or work")
     lab.add_argument("--copy-only", action="store_true", help="bring the copy up to date and end")
+    enroll = command("enroll", run_enroll, "say who you are: the token your instructor gave you")
+    enroll.add_argument("token", metavar="TOKEN")
+    enroll.add_argument("--replace", action="store_true", help="also in another student's folder")
+    shown = command("progress", run_progress, "show how far you are and what comes next")
+    hand_in = command("submit", run_submit, "pack answers and runs into one verified file")
+    hand_in.add_argument("--out", metavar="DIR", help="default: the folder of your lessons")
+    paper = command("certificate", run_certificate,
+                    "write your record of completion, or verify a signed one")  # fmt: skip
+    paper.add_argument("--name", help="as it shall stand on the page; default: as enrolled")
+    paper.add_argument("--out", metavar="DIR", help="default: the folder of your lessons")
+    paper.add_argument("--verify", metavar="JSON", help="a completion.json to be verified")
+    paper.add_argument("--key", metavar="PEM", help="the course's public key, for --verify")
+    for one in (enroll, shown, hand_in, paper):
+        one.add_argument("--work", metavar="DIR", help="default: COURSE_WORK or work")
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -49,6 +63,13 @@ def run_doctor(args: argparse.Namespace) -> int:
     return 3 if found.problems else 0
 
 
+def working_copy(args: argparse.Namespace) -> Path:
+    """Give the folder of the learner's lessons."""
+    from course_lib import files
+
+    return Path(args.work or os.environ.get("COURSE_WORK") or files.course_root() / "work")
+
+
 def run_lab(args: argparse.Namespace) -> int:
     """Bring the working copy up to date and open it in JupyterLab."""
     import signal
@@ -57,7 +78,7 @@ def run_lab(args: argparse.Namespace) -> int:
     from course_lib import files, workspace
 
     root = files.course_root()
-    work = Path(args.work or os.environ.get("COURSE_WORK") or root / "work")
+    work = working_copy(args)
     copied = workspace.copy_lessons(root / "notebooks", work.resolve())
     counts = ("new", "updated", "kept", "same", "kept_older")
     say("lessons: " + ", ".join(f"{len(getattr(copied, c))} {c}" for c in counts[:3]))
@@ -84,3 +105,82 @@ def run_lab(args: argparse.Namespace) -> int:
         return lab.wait()
     finally:
         lab.stop()
+
+
+def run_enroll(args: argparse.Namespace) -> int:
+    """Keep who learns here; answers are never touched."""
+    from course_lib.quiz import identity
+
+    work = working_copy(args)
+    found = identity.enroll(work, args.token, replace=args.replace)
+    if args.json:
+        show_json({"student": found.student, "name": found.name, "course": found.course})
+    else:
+        print(f"{found.name or found.student}, enrolled in {found.course} ({work})")
+    return 0
+
+
+def run_progress(args: argparse.Namespace) -> int:
+    """Print the dashboard."""
+    from dataclasses import asdict
+
+    from course_lib.quiz import progress
+
+    found = progress.dashboard(working_copy(args))
+    if args.json:
+        show_json(asdict(found.progress))
+    else:
+        print(found)
+    return 0
+
+
+def run_submit(args: argparse.Namespace) -> int:
+    """Write and verify the file to hand in; damage found in the answers is told."""
+    from dataclasses import asdict
+
+    from course_lib.quiz import identity, submission
+
+    work = working_copy(args)
+    out = Path(args.out) if args.out else None
+    made = submission.submit(work, out, identity=identity.current(work))
+    if args.json:
+        show_json(asdict(made))
+        return 0
+    print(f"{made.path}: {made.attempts} answers in {len(made.lessons)} lessons, "
+          f"{len(made.runs)} runs; verified")  # fmt: skip
+    for line in made.left_out:
+        say(f"left out: {line}")
+    for line in made.damage:
+        say(f"damage: {line}")
+    return 0
+
+
+def run_certificate(args: argparse.Namespace) -> int:
+    """Write the record of completion, or verify a signed one."""
+    from datetime import date
+
+    from course_lib import files
+    from course_lib.errors import UsageError
+    from course_lib.quiz import certificate, identity, progress
+
+    if args.verify:
+        if not args.key:
+            raise UsageError("--verify needs the course's public key", expected="--key FILE.pem")
+        known = files.read_json(Path(args.verify))
+        certificate.verify(known, files.read_text(args.key).encode())
+        print(f"{known['name']}: signed by the holder of this key, and unchanged")
+        return 0
+    work = working_copy(args)
+    who = identity.current(work)
+    name = args.name or who.name
+    if not name:
+        raise UsageError("whose record is it?", expected="--name 'Your Name', or an enrolment")
+    far = progress.learner_progress(work, who.seed)
+    more = {"student": who.student, "course": who.course}
+    made = certificate.record(far, name, date.today(), **more)
+    pages = certificate.write(made, Path(args.out) if args.out else work)
+    if args.json:
+        show_json(made)
+    else:
+        print("\n".join(map(str, pages)))
+    return 0

@@ -23,9 +23,8 @@ from course_lib.quiz.answers import now
 from course_lib.quiz.identity import Identity, check_student, course_version, saved, with_receipts
 
 MANIFEST = "manifest.json"
-LARGEST_RUN_FILE = 20 * 2**20  # bytes; a row of predictions takes about 300
+LARGEST_RUN_FILE, ROOM_IN_TOTAL = 20 * 2**20, 10**6  # bytes; room for the manifest
 MOST_ENTRIES, LARGEST_ENTRY, LARGEST_TOTAL = 2000, 50 * 10**6, 400 * 10**6  # bytes unpacked
-ROOM_IN_TOTAL = 10**6  # bytes left for the manifest
 _NAME = r"[^/\\:\x00-\x1f\x7f\ud800-\udfff]{1,80}"  # at most 255 bytes with its ending
 _ALLOWED = re.compile(
     rf"manifest\.json|answers/{_NAME}\.jsonl|receipts/{_NAME}\.json"
@@ -124,10 +123,9 @@ def _content(work: Path, left_out: list[str]) -> Iterator[tuple[str, bytes]]:
         except OSError as error:
             left_out.append(f"{name}: cannot be read ({error.strerror})")
             continue
-        most = min(LARGEST_ENTRY, LARGEST_TOTAL - ROOM_IN_TOTAL - total)
         if count == MOST_ENTRIES:
             left_out.append(f"{name}: over {MOST_ENTRIES:,} files")
-        elif len(data) > most:
+        elif len(data) > min(LARGEST_ENTRY, LARGEST_TOTAL - ROOM_IN_TOTAL - total):
             left_out.append(f"{name}: {len(data):,} bytes are too large for the file")
         elif not _ALLOWED.fullmatch(name):
             left_out.append(f"{name!a}: the name is too long or has odd characters")
@@ -262,7 +260,7 @@ def _manifest(path: Path, folder: Path) -> dict[str, Any]:
         check_student(found["student"], MANIFEST)
         datetime.fromisoformat(found["time"])
         sound = found["schema"] == 1 and isinstance(found["course"], str)
-        if sound and isinstance(found["files"], dict):
+        if sound and isinstance(found["files"], dict) and isinstance(found["left_out"], list):
             return dict(found)
     except (DataError, KeyError, TypeError, ValueError, UsageError):
         pass
@@ -289,8 +287,7 @@ def _counted(path: Path, folder: Path, manifest: Mapping[str, Any],
     damage += [f"answers of {n!a}, which is no lesson" for n in sorted(lessons - set(read))]
     attempts = sum(len(one.attempts) for one in loaded)
     student, course, time = (manifest[k] for k in ("student", "course", "time"))
-    notes = manifest.get("left_out")
-    left_out = tuple(map(str, notes)) if isinstance(notes, list) else ()
+    left_out = tuple(map(str, manifest["left_out"]))
     return Submission(path, student, course, time, tuple(read), attempts, tuple(sorted(runs)),
                       left_out, tuple(damage))  # fmt: skip
 
