@@ -89,6 +89,22 @@ def test_damage_is_shown_and_the_rest_is_read(tmp_path: Path) -> None:
     assert "03.s.jsonl:2 does not follow" in store.load().damage[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("time", 7), ("time", "yesterday"), ("number", "one"), ("share", True), ("question", None)],
+)
+def test_a_line_of_wrong_kinds_is_left_out(tmp_path: Path, field: str, value: object) -> None:
+    store = Store(tmp_path, "03", "s")
+    store.add(attempt("03.q1"))
+    kept = store.add(attempt("03.q2"))
+    lines = store.path.read_text().splitlines()
+    lines[0] = json.dumps({**json.loads(lines[0]), field: value})
+    store.path.write_text("\n".join(lines) + "\n")
+    loaded = store.load([{**json.loads(lines[0]), "session": "other"}])
+    assert loaded.attempts == (kept,)
+    assert "03.s.jsonl:1 is not an answer" in loaded.damage[0]
+
+
 def test_receipts_in_the_notebook_fill_in_for_lost_files(tmp_path: Path) -> None:
     store = Store(tmp_path / "a", "03", "s")
     kept = receipt([store.add(attempt("03.q1")), store.add(attempt("03.q2"))])

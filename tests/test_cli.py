@@ -239,3 +239,40 @@ def test_the_command_starts_again_with_them() -> None:
     )  # fmt: skip
     value = "100000000000" if launch.on_glibc() else None
     assert done.stdout == f"{value} {launch.on_glibc()} ['a b', '--c']\n"
+
+
+def test_a_learner_enrolls_looks_and_hands_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from course_lib.quiz.identity import token_for
+    from course_lib.quiz.state import Session
+
+    for name in ("COURSE_STUDENT_ID", "JUPYTERHUB_USER", "JPY_SESSION_NAME", "COURSE_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    work = ["--work", str(tmp_path)]
+    assert cli.main(["submit", *work]) == 2
+    assert "course enroll" in capsys.readouterr().err
+    token = token_for(b"secret", "s-1", "Ana Ruiz", "Spring")
+    assert cli.main(["enroll", token, *work]) == 0
+    assert "Ana Ruiz, enrolled in Spring" in capsys.readouterr().out
+    assert cli.main(["submit", *work]) == 2
+    assert "nothing to hand in" in capsys.readouterr().err
+    opened = Session("03", folder=tmp_path)
+    opened.submit("03.q2", "o3")
+    assert cli.main(["progress", *work]) == 0
+    assert "1 of 12, 1 points" in capsys.readouterr().out
+    assert cli.main(["submit", *work]) == 0
+    assert "1 answers in 1 lessons, 0 runs; verified" in capsys.readouterr().out
+    assert (tmp_path / "submission-s-1-001.zip").is_file()
+    assert cli.main(["certificate", *work]) == 2
+    assert "not complete" in capsys.readouterr().err
+
+
+def test_a_quiz_is_previewed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = next((ROOT / "quizzes").glob("03_*.yaml"))
+    page = tmp_path / "page.html"
+    assert cli.main(["preview", str(source), "--out", str(page), "--no-browser"]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert page.read_text().count("<section") == 12
+    assert cli.main(["preview", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err

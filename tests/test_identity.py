@@ -18,7 +18,6 @@ from course_lib.quiz.identity import (
     current,
     enroll,
     read_token,
-    saved,
     token_for,
 )
 
@@ -147,20 +146,3 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / ".course").write_text("in the way")
     with pytest.raises(StorageError, match="could not write"):
         enroll(tmp_path, MIA)
-
-
-def test_edited_answers_are_damage_and_no_crash(tmp_path: Path) -> None:
-    store = Store(tmp_path, "03", "s")
-    store.add(Attempt("03", "03.q1", 1, 1, "o1", ""))
-    store.add(Attempt("03", "03.q2", 1, 1, "o1", ""))
-    good = store.path.read_text()
-    odd = [{"question": []}, 7, {"question": "03.q1", "time": 3, "session": "x", "number": 1}]
-    assert len(saved(tmp_path, "03", odd).attempts) == 2
-    store.path.write_text(good.replace('"question": "03.q2"', '"question": ["03.q2"]'))
-    loaded = saved(tmp_path, "03")
-    assert [a.question for a in loaded.attempts] == ["03.q1"]
-    assert loaded.damage == ("1 lines of 03 name no question and were left out",)
-    first, second = good.splitlines()
-    edited = json.loads(second) | {"time": 5}
-    store.path.write_text(f"{first}\n{json.dumps(edited)}\n")
-    assert "cannot be put in order" in saved(tmp_path, "03").damage[0]

@@ -144,8 +144,8 @@ class Store:
         attempts: dict[tuple[str, int], Attempt] = {}
         damage: list[str] = []
         for item in receipts:
-            with contextlib.suppress(TypeError):
-                one = Attempt(**item)
+            with contextlib.suppress(TypeError, ValueError):
+                one = _checked(Attempt(**item))
                 attempts[one.session, one.number] = one
         for path in sorted(self.folder.glob(f"{self.lesson}.*.jsonl")):
             for one in _read(path, damage):
@@ -175,6 +175,18 @@ def receipt(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
     return [asdict(a) for a in attempts]
 
 
+def _checked(one: Attempt) -> Attempt:
+    """Give an attempt back when its fields are of the right kinds; TypeError or ValueError else."""
+    texts = (one.quiz, one.question, one.time, one.outcome, one.session)
+    numbers = (one.attempt, one.version, one.hints, one.number, one.share)
+    if not all(isinstance(t, str) for t in texts):
+        raise TypeError("text expected")
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        raise TypeError("number expected")
+    datetime.fromisoformat(one.time)
+    return one
+
+
 def _read(path: Path, damage: list[str]) -> Iterator[Attempt]:
     """Yield the attempts of one file; note where its chain does not hold."""
     previous, number = FIRST, 0
@@ -191,8 +203,7 @@ def _read(path: Path, damage: list[str]) -> Iterator[Attempt]:
         try:
             found = files.parse_json(files.decode_utf8(line, where=path.name), where=path.name)
             claimed = found.pop("previous")
-            one = Attempt(**{**found, "session": session})
-            float(one.share), int(one.number), str(one.time)
+            one = _checked(Attempt(**{**found, "session": session}))
         except (CourseError, AttributeError, KeyError, TypeError, ValueError):
             damage.append(f"{path.name}:{place} is not an answer and was left out")
             previous = files.sha256_bytes(line + b"\n")

@@ -1,4 +1,4 @@
-"""Who learns here, and what they saved: token, enrolment, environment; answers, receipts.
+"""Who learns here: roster token, enrolment, environment.
 
 The seed decides a learner's questions; it is the instructor's to give. Who the learner is
 was never proved here: the instructor computes the seed again when marking.
@@ -13,15 +13,13 @@ import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from course_lib import files
-from course_lib.errors import CourseError, DataError, UsageError
-from course_lib.quiz import notebook, variants
-from course_lib.quiz.answers import Loaded, Store
+from course_lib.errors import DataError, UsageError
+from course_lib.quiz import variants
 
 PREFIX = "larkspur1"
 ENROLMENT = Path(".course") / "student.json"
@@ -220,46 +218,3 @@ def current(folder: Path) -> Identity:
         if student := os.environ.get(variable, "").strip():
             return _named(student, variable, folder)
     return _enrolled(folder) or Identity("", "", "", variants.PRACTICE, "none")
-
-
-def saved(answers: Path, lesson: str, receipts: Iterable[Any] = ()) -> Loaded:
-    """Read a lesson's answers, whatever was done to the files: faults become damage.
-
-    Args:
-        answers: their folder. lesson: two digits or "assessment".
-        receipts: attempts kept in notebooks; what is no attempt is left out.
-    """
-    kinds = {"question": str, "time": str, "session": str, "number": int}
-    sound = [one for one in receipts if isinstance(one, dict)
-             and all(isinstance(one.get(k), v) for k, v in kinds.items())]  # fmt: skip
-    try:
-        found = Store(answers, lesson).load(sound)
-    except TypeError:  # times of several kinds have no order: only an edited file has them
-        told = f"answers of {lesson} cannot be put in order: their files were edited"
-        return Loaded((), (told,))
-    kept = tuple(a for a in found.attempts if isinstance(a.question, str))
-    odd = len(found.attempts) - len(kept)
-    told = f"{odd} lines of {lesson} name no question and were left out"
-    return Loaded(kept, (*found.damage, told) if odd else found.damage)
-
-
-def with_receipts(work: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    """Yield each notebook of a folder whose receipt cells hold attempts, with the receipts.
-
-    A notebook that is torn or cannot be read counts as one without.
-    """
-    for path in sorted(work.glob("*.ipynb")):
-        try:
-            if notebook.RECEIPT.encode() not in path.read_bytes():
-                continue
-            content = files.read_json(path)
-            outputs = [o for cell in content["cells"] for o in cell.get("outputs", [])]
-            found = [o["data"][notebook.RECEIPT] for o in outputs
-                     if notebook.RECEIPT in o.get("data", {})]  # fmt: skip
-            kept: list[dict[str, Any]] = [
-                {"lesson": str(r["lesson"]), "attempts": list(r["attempts"])} for r in found
-            ]
-        except (CourseError, OSError, KeyError, TypeError, AttributeError):
-            continue
-        if any(r["attempts"] for r in kept):
-            yield path, kept

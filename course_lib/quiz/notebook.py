@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,31 @@ def notebook_folder() -> Path:
     return path.parent if path else Path.cwd()
 
 
-def receipts_in(notebook: Path | None, lesson: str) -> list[dict[str, Any]]:
-    """Give the attempts that receipt cells left in a notebook; [] where there are none."""
-    if notebook is None or not notebook.is_file():
-        return []
+def _receipts(notebook: Path) -> list[dict[str, Any]]:
+    """Give the receipts of a notebook as ``{"lesson", "attempts"}``.
+
+    One that is torn or cannot be read counts as one without: the files beside it count.
+    """
     try:
+        if RECEIPT.encode() not in notebook.read_bytes():
+            return []
         content = files.read_json(notebook)
         outputs = [o for cell in content["cells"] for o in cell.get("outputs", [])]
         found = [o["data"][RECEIPT] for o in outputs if RECEIPT in o.get("data", {})]
-        return [a for r in found if r.get("lesson") == lesson for a in r["attempts"]]
-    except (CourseError, KeyError, TypeError, AttributeError):
-        return []  # the notebook is torn or no notebook: the files beside it count
+        return [{"lesson": str(r["lesson"]), "attempts": list(r["attempts"])} for r in found]
+    except (CourseError, OSError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def receipts_in(notebook: Path | None, lesson: str) -> list[dict[str, Any]]:
+    """Give the attempts that receipt cells left in a notebook; [] where there are none."""
+    found = _receipts(notebook) if notebook else []
+    return [a for r in found if r["lesson"] == lesson for a in r["attempts"]]
+
+
+def with_receipts(work: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Yield each notebook of a folder whose receipt cells hold attempts, with the receipts."""
+    for path in sorted(work.glob("*.ipynb")):
+        kept = _receipts(path)
+        if any(r["attempts"] for r in kept):
+            yield path, kept

@@ -13,9 +13,9 @@ from typing import Any
 
 from course_lib import files
 from course_lib.quiz import evidence, exercise, identity, lint, notebook, schema, variants
-from course_lib.quiz.answers import Attempt
+from course_lib.quiz.answers import Attempt, Store
 from course_lib.quiz.grade import grade
-from course_lib.quiz.identity import saved, with_receipts
+from course_lib.quiz.notebook import with_receipts
 from course_lib.quiz.records import RESET
 
 ASSESSMENT = "assessment"
@@ -124,7 +124,7 @@ def learner_progress(work: Path, seed: bytes, root: Path | None = None) -> Progr
     lessons = []
     for lesson in sorted({*quizzes, *exercises}):  # digits sort before "assessment"
         inside = [a for r in receipts if r["lesson"] == lesson for a in r["attempts"]]
-        kept = saved(work / "answers", lesson, inside)
+        kept = Store(work / "answers", lesson).load(inside)
         damage += kept.damage
         times += _times(kept.attempts)
         gold = key.parent if lesson == ASSESSMENT else folder

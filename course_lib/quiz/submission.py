@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -19,8 +18,9 @@ from typing import Any, BinaryIO
 
 from course_lib import files
 from course_lib.errors import CourseError, DataError, StorageError, UsageError
-from course_lib.quiz.answers import now
-from course_lib.quiz.identity import Identity, check_student, course_version, saved, with_receipts
+from course_lib.quiz.answers import Store, now
+from course_lib.quiz.identity import Identity, check_student, course_version
+from course_lib.quiz.notebook import with_receipts
 
 MANIFEST = "manifest.json"
 LARGEST_RUN_FILE, ROOM_IN_TOTAL = 20 * 2**20, 10**6  # bytes; room for the manifest
@@ -56,9 +56,7 @@ class Submission:
 
 
 def submit(work: Path, out: Path | None = None, *, identity: Identity) -> Submission:
-    """Pack answers, receipts and run records into ``submission-STUDENT-NNN.zip``.
-
-    It is written under another name, verified, then given the next free number.
+    """Pack answers, receipts and run records into ``submission-STUDENT-NNN.zip``, verified.
 
     Args:
         work: of the learner's notebooks. out: where the file goes; None for ``work``.
@@ -154,9 +152,10 @@ def _runs(work: Path, left_out: list[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _is_object(path: Path) -> bool:
-    with contextlib.suppress(CourseError, OSError):
+    try:
         return isinstance(files.read_json(path), dict)
-    return False
+    except (CourseError, OSError):
+        return False
 
 
 def _json(value: Any) -> bytes:
@@ -282,7 +281,7 @@ def _counted(path: Path, folder: Path, manifest: Mapping[str, Any],
     lessons = {n.split("/")[1].split(".")[0] for n in found if n.startswith("answers/")}
     lessons |= set(receipts)
     read = sorted(filter(_LESSON.fullmatch, lessons))
-    loaded = [saved(folder / "answers", n, receipts.get(n, ())) for n in read]
+    loaded = [Store(folder / "answers", n).load(receipts.get(n, ())) for n in read]
     damage = [d for one in loaded for d in one.damage]
     damage += [f"answers of {n!a}, which is no lesson" for n in sorted(lessons - set(read))]
     attempts = sum(len(one.attempts) for one in loaded)
