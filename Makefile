@@ -4,7 +4,7 @@ VENV ?= .venv
 JOBS ?= auto
 PROFILE ?= cpu
 BIN := $(VENV)/bin
-LESSONS := notebooks/03_text_classification.ipynb
+LESSONS := notebooks/00_start_here.ipynb notebooks/03_text_classification.ipynb
 STAMP := $(VENV)/.setup-done
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
