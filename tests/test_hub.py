@@ -100,3 +100,33 @@ def test_what_the_hub_does_not_have_is_refused(server: Hub, tmp_path: Path) -> N
     assert code == 3 and "shop/nothing" in said and "embedded" in said, said
     code, said = course(server, tmp_path, *tune("shop/nomail", "embedded", "out"))
     assert code == 3 and "shop/nomail" in said and "support_tickets" in said, said
+
+
+def test_a_corpus_from_the_hub_pretrains(server: Hub, tmp_path: Path) -> None:
+    folder = server.root / "datasets/shop/texts/main"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 300), ("validation", 30)):
+        rows = (json.dumps({"text": f"Parcel {i} left the {split} shop on day {i % 7}."}) + "\n"
+                for i in range(count))  # fmt: skip
+        (folder / f"{split}.jsonl").write_text("".join(rows))
+    small = ("--tokens", "4096", "--layers", "1", "--width", "32", "--inner", "64", "--heads", "2",
+             "--vocab-size", "300", "--context", "32", "--rows-per-step", "8")  # fmt: skip
+    words = ("pretrain", "--data", "shop/texts", *small)
+    code, said = course(server, tmp_path, *words, "--out", "base")
+    assert code == 0, said
+    made = json.loads((tmp_path / "base/pretrain.json").read_text())
+    assert made["validation"]["perplexity"] > 1 and made["tokens"] == 4096
+    for name, wrong, rc in (("none", "shop/none", 3), ("half", "validation", 2),
+                            ("odd", "no column 'text'", 2)):  # fmt: skip
+        if name != "none":
+            made_of = server.root / f"datasets/shop/{name}/main"
+            made_of.mkdir(parents=True)
+            for split in ("train", "validation") if name == "odd" else ("train",):
+                column = "words" if name == "odd" else "text"
+                row = json.dumps({column: "A parcel left."}) + "\n"
+                (made_of / f"{split}.jsonl").write_text(row * 50)
+        code, said = course(
+            server, tmp_path, "pretrain", "--data", f"shop/{name}", *small, "--out", name
+        )
+        assert code == rc and wrong in said, said
+        assert not (tmp_path / name / "model").exists()

@@ -76,6 +76,7 @@ def hub_documents(name: str, split: str, column: str = "text") -> Iterator[str]:
 
     Raises:
         OfflineError: when the Hub cannot be reached.
+        DataError: when it has no such split, or no column of texts.
     """
     from datasets import load_dataset
 
@@ -86,7 +87,19 @@ def hub_documents(name: str, split: str, column: str = "text") -> Iterator[str]:
             f"the data set {name!r} could not be fetched",
             next_step="give --data a folder of text files instead",
         ) from error
+    except ValueError as error:
+        raise DataError(
+            f"the data set {name!r} cannot be read as a corpus",
+            got=str(error).splitlines()[0],
+            expected="splits 'train' and 'validation'",
+        ) from error
     for row in rows:
+        if column not in row:
+            raise DataError(
+                f"the data set {name!r} has no column {column!r}",
+                got=", ".join(map(str, row)),
+                next_step="choose a data set of texts",
+            )
         if str(row[column]).strip():
             yield str(row[column]).strip()
 
