@@ -30,13 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "quiz": {"errors", "files", "metrics", "quiz"},
     "teach": {"errors", "files", "metrics", "quiz", "teach", "finetune.report"},
     "show": {"errors", "files", "metrics", "show", "finetune.records", "quiz.records"},
-    "cli": {
-        "__init__", "errors", "files", "launch", "cli", "doctor", "workspace",
-        "finetune.pretrain", "finetune.decoder", "finetune.recipe",
-        "finetune.runs", "finetune.records", "finetune.experiment",
-        "finetune.sweep", "finetune.serve", "finetune.registry", "finetune.report",
-        "quiz", "teach", "show.progress",
-    },
+    "cli": {"__init__", "errors", "files", "launch", "cli", "doctor", "workspace", "finetune",
+            "quiz", "teach", "show.progress"},  # lazily: see the test below
     "__main__": {"cli"},
 }  # fmt: skip
 

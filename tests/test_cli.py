@@ -276,3 +276,19 @@ def test_a_quiz_is_previewed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert page.read_text().count("<section") == 12
     assert cli.main(["preview", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+def test_a_run_is_fine_tuned_measured_and_used(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.csv"
+    lines = [f"{['parcel late', 'lovely shop'][i % 2]} {i},{'ab'[i % 2]}" for i in range(40)]
+    rows.write_text("\n".join(["text,label", *lines]) + "\n")
+    out = str(tmp_path / "run")
+    tune = ["finetune", "classification", "--data", str(rows), "--base", str(tiny_base)]
+    assert cli.main([*tune, "--out", out, "--set", "epochs=1"]) == 0
+    assert "run folder" in capsys.readouterr().out
+    assert cli.main(["evaluate", out, "--data", str(rows), "--json"]) == 0
+    assert "accuracy" in json.loads(capsys.readouterr().out)["metrics"]
+    assert cli.main(["predict", out, "where is my parcel", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["prediction"] in ("a", "b")

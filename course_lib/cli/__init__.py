@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from course_lib import __version__
-from course_lib.cli import instructor, learner, model
+from course_lib.cli import instructor, learner, model, toolbox
 from course_lib.cli.show import say, show_json
 from course_lib.errors import CourseError, Stopped, StorageError
 
@@ -34,10 +34,10 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         made.add_argument("--json", action="store_true", help="print the result as JSON")
-        made.set_defaults(run=run)
+        made.set_defaults(action_function=run)
         return made
 
-    for module in (learner, model, instructor):
+    for module in (learner, model, toolbox, instructor):
         module.add(command, argv)
     return parser
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = sys.argv[1:]
     args = build_parser(argv).parse_args(argv)
     try:
-        return int(args.run(args))
+        return int(args.action_function(args))
     except CourseError as error:
         return fail(error, args)
     except KeyboardInterrupt:

@@ -75,6 +75,11 @@ def load(
     )
 
 
+def _place(where: str) -> str:
+    """Give a row's file and line without the path they have on this machine."""
+    return re.split(r"[\\/]", where)[-1]
+
+
 class _Builder:
     """Turns rows into examples of one task, guessing columns once and noting each guess."""
 
@@ -120,20 +125,20 @@ class _Builder:
 
     def _classification(self, where: str, row: dict[str, Any]) -> Example:
         return Example(
-            id=str(row.get("id", where)),
+            id=str(row.get("id", _place(where))),
             text=self.value("text", TEXT, row, where),
             label=self.value("label", LABEL, row, where),
         )
 
     def _language_modeling(self, where: str, row: dict[str, Any]) -> Example:
-        return Example(id=where, text=self.value("text", TEXT, row, where))
+        return Example(id=_place(where), text=self.value("text", TEXT, row, where))
 
     def _completion(self, where: str, row: dict[str, Any]) -> Example:
         turns = row.get("messages")
         if isinstance(turns, list):
-            return Example(id=where, turns=tuple((t["role"], t["content"]) for t in turns))
+            return Example(id=_place(where), turns=tuple((t["role"], t["content"]) for t in turns))
         return Example(
-            id=where,
+            id=_place(where),
             text=self.value("text", PROMPT, row, where),
             target=self.value("label", TARGET, row, where),
         )
@@ -158,7 +163,7 @@ class _Builder:
                     expected="O, B-TYPE, or I-TYPE after B-TYPE or I-TYPE",
                 )
             before = tag
-        return Example(id=where, tokens=tuple(map(str, tokens)), tags=tuple(map(str, tags)))
+        return Example(id=_place(where), tokens=tuple(map(str, tokens)), tags=tuple(map(str, tags)))
 
     def _question_answering(self, where: str, row: dict[str, Any]) -> Example:
         passage, question = row.get("context") or row.get("passage"), row.get("question")
@@ -180,7 +185,7 @@ class _Builder:
         starts = starts or tuple(max(0, passage.find(a)) for a in answers)
         group = str(row.get("group") or hashlib.sha256(passage.encode()).hexdigest()[:16])
         return Example(
-            id=str(row.get("id", where)),
+            id=str(row.get("id", _place(where))),
             text=passage,
             question=question,
             answers=answers,

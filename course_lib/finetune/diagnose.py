@@ -1,13 +1,12 @@
-"""Evaluation beyond one number: intervals, slices, confusions, clusters of errors.
+"""Evaluation beyond one number: intervals, confusions, clusters of errors, learning curves.
 
 Everything here takes plain rows: maps with ``id``, ``gold``, ``prediction`` and, where named,
 ``probabilities``, as in a run's ``predictions.jsonl``, joined with the data's own columns by
-:func:`join`. So it works for any classifier, whoever made the predictions.
+:func:`slices.join`. So it works for any classifier, whoever made the predictions.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ import numpy as np
 
 from course_lib import metrics
 from course_lib.errors import DataError, UnknownNameError, UsageError
+from course_lib.finetune.records import Example
 
 Row = Mapping[str, Any]
-By = str | Callable[[Row], Any]
+Metric = str | Callable[[Sequence[Row]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,6 @@ class Estimate:
     low: float
     high: float
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One group of rows: its figure, and ``rest``, the same figure over all other rows.
-
-    ``rest`` is NaN where there are no other rows, or the metric is undefined on them.
-    """
-
-    name: str
-    figure: Estimate
-    rest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,50 +50,6 @@ class Cluster:
     rows: tuple[Row, ...]
 
 
-def columns_of(data: str) -> dict[str, dict[str, Any]]:
-    """Give the rows of a data set with all their columns, by row id.
-
-    Args:
-        data: a course data set's name, a file, a folder or a Hub id.
-
-    Raises:
-        DataError: when two rows carry the same id.
-    """
-    from course_lib.finetune import sources
-
-    found: dict[str, dict[str, Any]] = {}
-    for part in sources.find(data).parts.values():
-        for where, row in part:
-            key = str(row.get("id", where))
-            if key in found:
-                raise DataError("an id twice", where=where, got=repr(key), expected="unique ids")
-            found[key] = {**row, "id": key}
-    return found
-
-
-def join(predictions: Sequence[Row], columns: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """Give each prediction together with the columns of its data row.
-
-    Args:
-        predictions: maps with ``id``, ``gold`` and ``prediction``; these names win over
-            columns of the same name.
-        columns: data rows by id, as from :func:`columns_of`.
-
-    Raises:
-        DataError: when there is nothing to join, or a prediction's row is not in the data.
-    """
-    check_rows(predictions)
-    for row in predictions:
-        if row["id"] not in columns:
-            raise DataError(
-                "a prediction without its data row",
-                where=f"row {row['id']}",
-                got=f"{len(columns)} data rows",
-                next_step="give the data set these predictions were made on",
-            )
-    return [{**columns[row["id"]], **row} for row in predictions]
-
-
 def check_rows(rows: Sequence[Row], *needed: str) -> None:
     """Refuse an empty list, and rows without ``gold``, ``prediction`` or a needed column.
 
@@ -119,7 +63,7 @@ def check_rows(rows: Sequence[Row], *needed: str) -> None:
         for place, row in enumerate(rows):
             if name not in row:
                 where = row.get("id", f"number {place + 1}")
-                raise UnknownNameError("column", f"{name} (row {where})", map(str, row))
+                raise UnknownNameError(f"column (row {where})", name, map(str, row))
 
 
 def _codes(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -147,14 +91,27 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
 }
 
 
+def share(right: np.ndarray, level: float = 0.95) -> Estimate:
+    """Give the share of ones in ``[rows]`` with its Wilson interval (1927).
+
+    It keeps a width for few rows and for shares of 0 or 1, where a bootstrap has none.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
+    return Estimate(float(right.mean()), float(found.low), float(found.high), len(right))
+
+
 def interval(
     rows: Sequence[Row],
-    metric: str | Callable[[Sequence[Row]], float] = "accuracy",
+    metric: Metric = "accuracy",
     *,
     seed: int = 0,
     level: float = 0.95,
 ) -> Estimate:
     """Give any metric with its percentile bootstrap interval over rows (Efron 1979).
+
+    Where all rows are right, or all wrong, accuracy gets :func:`share`'s interval.
 
     Args:
         rows: predictions.
@@ -168,20 +125,27 @@ def interval(
         DataError: when there are no rows, or ``f1_macro`` is asked of rows of one class.
     """
     check_rows(rows)
-    if isinstance(metric, str) and metric not in METRICS:
-        raise UnknownNameError("metric", metric, METRICS)
-    score = _scorer(rows, metric)
+    score = scorer(rows, metric)
+    if metric == "accuracy" and len({r["gold"] == r["prediction"] for r in rows}) == 1:
+        return share(np.array([r["gold"] == r["prediction"] for r in rows]), level)
     picks = np.random.default_rng(seed).integers(0, len(rows), (metrics.RESAMPLES, len(rows)))
     drawn = [score(pick) for pick in picks]
+    if np.isnan(drawn).all():
+        raise DataError("the metric is undefined on these rows", got=f"{len(rows)} rows")
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(score(np.arange(len(rows))), float(low), float(high), len(rows))
 
 
-def _scorer(
-    rows: Sequence[Row], metric: str | Callable[[Sequence[Row]], float]
-) -> Callable[[np.ndarray], float]:
-    """Give the metric as a function of row numbers."""
-    if callable(metric):
+def scorer(rows: Sequence[Row], metric: Metric) -> Callable[[np.ndarray], float]:
+    """Give the metric as a function of row numbers, int64 ``[picked]``.
+
+    Raises:
+        UnknownNameError: for an unknown metric, with close matches.
+        DataError: when ``f1_macro`` is asked of rows of one class.
+    """
+    if isinstance(metric, str) and metric not in METRICS:
+        raise UnknownNameError("metric", metric, METRICS)
+    if not isinstance(metric, str):
         return lambda pick: float(metric([rows[i] for i in pick]))
     gold, guess, classes = _codes(rows)
     if metric == "f1_macro" and len(set(gold.tolist())) < 2:
@@ -193,80 +157,6 @@ def _scorer(
         )
     score = METRICS[metric]
     return lambda pick: score(gold[pick], guess[pick], classes)
-
-
-def group(
-    rows: Sequence[Row], by: By, names: Sequence[str] | None = None
-) -> dict[str, list[Row]]:
-    """Sort rows into groups.
-
-    Args:
-        rows: joined rows.
-        by: a column, or a function from a row to its group's name (True and False for a
-            predicate), such as :func:`by_length`.
-        names: the groups wanted, in this order; None for all there are, sorted.
-
-    Raises:
-        UnknownNameError: for an unknown column, with close matches.
-        DataError: for a wanted group that holds no row, naming it.
-    """
-    if isinstance(by, str):
-        check_rows(rows, by)
-        column = by
-        by = lambda row: row[column]  # noqa: E731
-    check_rows(rows)
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(str(by(row)), []).append(row)
-    for name in names or ():
-        if name not in found:
-            raise DataError(
-                f"the group {name!r} is empty",
-                got=", ".join(f"{n} ({len(found[n])})" for n in sorted(found)),
-                next_step="check its spelling, or leave it out",
-            )
-    return {name: found[name] for name in names or sorted(found)}
-
-
-def slices(
-    rows: Sequence[Row],
-    by: By,
-    *,
-    names: Sequence[str] | None = None,
-    metric: str | Callable[[Sequence[Row]], float] = "accuracy",
-    seed: int = 0,
-) -> list[Slice]:
-    """Measure each group of rows, lowest first, each with its interval and count.
-
-    With many groups one looks bad by chance: of twenty 95% intervals one misses on average.
-
-    Args:
-        rows, by, names: as for :func:`group`.
-        metric, seed: as for :func:`interval`.
-
-    Raises:
-        DataError: for an empty group, or (macro F1) a group of one class, naming it.
-    """
-    out = []
-    for name, part in group(rows, by, names).items():
-        try:
-            figure = interval(part, metric, seed=seed)
-        except DataError as error:
-            error.where = f"the slice {name!r}"
-            raise DataError(
-                error.problem, where=error.where, got=error.got, expected=error.expected,
-                next_step=error.next_step,
-            ) from None  # fmt: skip
-        inside = {id(r) for r in part}
-        out.append(Slice(name, figure, _value([r for r in rows if id(r) not in inside], metric)))
-    return sorted(out, key=lambda s: (s.figure.value, s.name))
-
-
-def _value(rows: Sequence[Row], metric: str | Callable[[Sequence[Row]], float]) -> float:
-    try:
-        return _scorer(rows, metric)(np.arange(len(rows))) if rows else math.nan
-    except DataError:
-        return math.nan
 
 
 def confusions(rows: Sequence[Row]) -> list[Confusion]:
@@ -292,3 +182,113 @@ def behind(rows: Sequence[Row], gold: str, prediction: str) -> list[Row]:
             raise UnknownNameError("class", name, known)
     cell = [r for r in rows if str(r["gold"]) == gold and str(r["prediction"]) == prediction]
     return sorted(cell, key=lambda r: -float(r.get("probabilities", {}).get(prediction, 0.0)))
+
+
+def error_clusters(
+    rows: Sequence[Row],
+    clusters: int = 5,
+    *,
+    features: np.ndarray | None = None,
+    method: str = "kmeans",
+    text: str = "text",
+    seed: int = 0,
+) -> list[Cluster]:
+    """Sort the wrong rows into groups of like texts, the largest group first.
+
+    Typical words are those whose mean TF-IDF weight in the cluster exceeds that of the other
+    errors most. Clusters are where to start reading; no test says that they are real.
+
+    Args:
+        rows: joined predictions; right ones are left out.
+        clusters: how many (k-means); for ``hdbscan`` the fewest rows a cluster may have, and
+            rows that belong nowhere are left out.
+        features: ``[rows, width]``, one vector a row of ``rows``, such as
+            :func:`inspect_model.embed` gives; None for TF-IDF.
+        method: ``kmeans`` or ``hdbscan`` (scikit-learn's).
+        text: the column of the text.
+        seed: of k-means.
+
+    Raises:
+        DataError: when there are fewer wrong rows than clusters.
+        UsageError: for an unknown method, or features that do not fit the rows.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    check_rows(rows, text)
+    wrong = [i for i, r in enumerate(rows) if r["gold"] != r["prediction"]]
+    if clusters < 2 or len(wrong) < clusters:
+        raise DataError(
+            "too few errors to sort into clusters",
+            got=f"{len(wrong)} wrong rows for {clusters} clusters",
+            expected="at least two clusters, and as many errors as clusters",
+        )
+    if features is not None and len(features) != len(rows):
+        raise UsageError(
+            "one vector a row is needed", got=f"{len(features)}", expected=f"{len(rows)}"
+        )
+    counter = TfidfVectorizer(stop_words="english", sublinear_tf=True)
+    counts = counter.fit_transform([str(rows[i][text]) for i in wrong]).toarray()
+    vectors = counts if features is None else np.asarray(features)[wrong]
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    member, words = _assign(vectors, clusters, method, seed), counter.get_feature_names_out()
+    out = []
+    for number in sorted(set(member.tolist()) - {-1}):
+        inside = member == number
+        others = counts[~inside].mean(0) if (~inside).any() else 0.0
+        best = np.argsort(-(counts[inside].mean(0) - others), kind="stable")[:8]
+        near = vectors[inside] @ vectors[inside].mean(0)
+        places = np.flatnonzero(inside)[np.argsort(-near, kind="stable")]
+        typical = tuple(str(words[i]) for i in best)
+        out.append(Cluster(typical, tuple(rows[wrong[i]] for i in places)))
+    return sorted(out, key=lambda c: -len(c.rows))
+
+
+def _assign(vectors: np.ndarray, clusters: int, method: str, seed: int) -> np.ndarray:
+    """Give each vector's cluster, ``[rows]``; -1 for none."""
+    from sklearn.cluster import HDBSCAN, KMeans
+
+    if method == "kmeans":
+        found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(vectors)
+    elif method == "hdbscan":
+        found = HDBSCAN(min_cluster_size=clusters, copy=True).fit_predict(vectors)
+    else:
+        raise UnknownNameError("method", method, ["kmeans", "hdbscan"])
+    return np.asarray(found)
+
+
+def learning_curve(
+    measure: Callable[[list[Example], int], float],
+    train: Sequence[Example],
+    sizes: Sequence[int],
+    seeds: Sequence[int] = (1, 2, 3),
+) -> dict[int, Estimate]:
+    """Measure what more training rows bring: the figure at each size, over seeds.
+
+    Args:
+        measure: from training rows and a seed to a figure on the *validation* rows; it may
+            count words or fine-tune.
+        train: all training rows; samples are drawn by label in turn.
+        sizes: how many rows to try.
+        seeds: at least two; of the samples, and handed on to ``measure``.
+
+    Returns:
+        By size, the mean and its 95% interval over seeds (Student's t).
+
+    Raises:
+        UsageError: for a size below 1 or beyond the rows there are, or fewer than two seeds.
+    """
+    from course_lib.finetune.experiment import mean_interval
+    from course_lib.finetune.splits import sample
+
+    wrong = [n for n in sizes if not 1 <= n <= len(train)]
+    if wrong or len(seeds) < 2:
+        raise UsageError(
+            "these sizes and seeds cannot be measured",
+            got=f"sizes {list(sizes)}, {len(seeds)} seeds",
+            expected=f"sizes from 1 to {len(train)} and at least two seeds",
+        )
+    out = {}
+    for size in sizes:
+        values = [measure(sample(train, size, seed), seed) for seed in seeds]
+        out[size] = Estimate(*mean_interval(values), rows=size)
+    return out

@@ -48,6 +48,15 @@ def base_path(base: str) -> str:
     return base
 
 
+def base_name(base: str) -> str:
+    """Give a base's name without the path it has on this machine; of ``RUN/model`` RUN's."""
+    if base == EMBEDDED or not Path(base_path(base)).is_dir():
+        return base
+    path = Path(base_path(base)).resolve()
+    of_run = path.name == "model" and (path.parent / "run.json").is_file()
+    return path.parent.name if of_run else path.name
+
+
 def base_sha256(path: str) -> str:
     """Give the SHA-256 of a local base's weights, or the commit of a cached Hub base."""
     if Path(path).is_dir():
@@ -99,6 +108,7 @@ def load_base(
             "id2label": dict(enumerate(labels)),
             "label2id": {n: i for i, n in enumerate(labels)},
             "num_labels": len(labels),
+            "ignore_mismatched_sizes": True,  # a base that classified otherwise: a new head
         }
     torch.manual_seed(seed)
     try:
@@ -218,7 +228,8 @@ def layers_of(model: Any) -> Any:
 def freeze(model: Any, what: str) -> None:
     """Freeze weights: ``none``, ``base`` (all but the head) or a number of lower layers.
 
-    A number freezes the embedding and that many decoder layers from below.
+    A number freezes the embeddings, of tokens and of places where there are any, and that many
+    decoder layers from below.
 
     Raises:
         UsageError: for anything else, or more layers than there are.
@@ -244,7 +255,9 @@ def freeze(model: Any, what: str) -> None:
         raise UsageError(
             f"cannot freeze {what!r}", expected=f"none, base or a number up to {len(layers)}"
         )
-    model.get_input_embeddings().requires_grad_(False)
+    for module in body.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.requires_grad_(False)
     for layer in list(layers)[: int(what)]:
         layer.requires_grad_(False)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from course_lib.finetune import loss
 from course_lib.finetune.batch import CAUSAL, Batch
+from course_lib.finetune.records import Prepared
 
 
 class Objective(torch.nn.Module):
@@ -17,12 +18,17 @@ class Objective(torch.nn.Module):
     Args:
         model: a transformers model with the head of ``task``.
         task: as in ``Prepared.task``.
+        weights: of the classes in the loss that is trained on, ``[classes]``; None for 1 each.
+            What :meth:`judged` gives stays unweighted.
     """
 
-    def __init__(self, model: Any, task: str) -> None:
+    weights: torch.Tensor | None
+
+    def __init__(self, model: Any, task: str, weights: torch.Tensor | None = None) -> None:
         super().__init__()
         self.model = model
         self.task = task
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Give the loss summed over the counted labels of ``batch``, in nats, a scalar.
@@ -40,7 +46,7 @@ class Objective(torch.nn.Module):
         if self.task == "question-answering-span":
             start, end = self.scores(batch)
             return _summed(start, labels[:, 0]) + _summed(end, labels[:, 1])
-        return _summed(self.scores(batch), labels)
+        return _summed(self.scores(batch), labels, self.weights)
 
     def judged(self, batch: Batch) -> tuple[torch.Tensor, int | None]:
         """Give the summed loss, and how many labels the highest score gets right.
@@ -70,11 +76,24 @@ class Objective(torch.nn.Module):
         )
 
 
-def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def balanced_weights(data: Prepared, classes: int) -> torch.Tensor:
+    """Give rows / (classes there are * rows of the class) for each class, float32 ``[classes]``.
+
+    scikit-learn's ``class_weight="balanced"`` (King and Zeng 2001): the mean over the rows is 1,
+    so a step's loss, divided by its rows, keeps its scale.
+    """
+    rows = torch.bincount(torch.as_tensor(data.labels, dtype=torch.long), minlength=classes)
+    return len(data) / (int((rows > 0).sum()) * rows.clamp(min=1).float())
+
+
+def _summed(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return functional.cross_entropy(
         wide.reshape(-1, wide.shape[-1]),
         labels.reshape(-1),
+        None if weights is None else weights.to(wide.dtype),
         ignore_index=loss.IGNORE,
         reduction="sum",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -13,10 +14,12 @@ import torch
 
 from course_lib import files
 from course_lib.errors import UsageError
-from course_lib.finetune import baselines, checkpoint, data, evaluate, forecast, prepare
+from course_lib.finetune import adapt, baselines, checkpoint, data, evaluate, forecast, prepare
 from course_lib.finetune import model as models
 from course_lib.finetune import splits as cutting
+from course_lib.finetune.cached import Reused, reuse
 from course_lib.finetune.decoder import pick_precision
+from course_lib.finetune.lineage import parents_of
 from course_lib.finetune.records import (
     Evaluation,
     Example,
@@ -81,16 +84,16 @@ def finetune(
     config = _precision(config, resolved)
     plan = _Plan(kind, base, from_scratch, seed, config, resolved, _limit(splits, rows, seed))
     folder = Path(out or Path("runs") / f"{task}-{Path(data_name).stem}-{seed}")
-    model, tokenizer, train_set, validation = _ready(plan, say)
+    model, tokenizer, train_set, validation, adapter = _ready(plan, say)
     config = fit_to_base(config, resolved, models.count_parameters(model)[0])
+    plan = dataclasses.replace(plan, config=config, trainable=models.count_parameters(model)[1])
     before = _before(plan, model, tokenizer) if main else {}
     work, pad = folder.parent / f".{folder.name}.work", tokenizer.pad_token_id
-    expected = forecast.announce(model, train_set, config, pad, say) if main else {}
-    result = train(
-        model, train_set, validation, config, pad_id=pad, out=work, resume=resume, on_step=on_step
-    )
+    options: dict[str, Any] = {"pad_id": pad, "out": work, "resume": resume, "on_step": on_step}
+    result, expected = _learn(plan, model, (train_set, validation), say, **options)
     if not main:
         return {}
+    adapt.finish(adapter, work / "adapter", models.base_name(base))
     found = evaluate.EVALUATORS[kind](model, tokenizer, plan.splits.test)
     run = _record(plan, model, train_set, result, before, found) | {"forecast": expected}
     _write(folder, work, run, found, model, tokenizer)
@@ -108,6 +111,7 @@ class _Plan:
     config: TrainConfig
     resolved: dict[str, dict[str, Any]]
     splits: Splits
+    trainable: int = 0
 
 
 def _precision(config: TrainConfig, resolved: dict[str, dict[str, Any]]) -> TrainConfig:
@@ -121,8 +125,9 @@ def _precision(config: TrainConfig, resolved: dict[str, dict[str, Any]]) -> Trai
     return dataclasses.replace(config, precision=name)
 
 
-def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
-    """Load and freeze the model, encode and count the rows of all splits, say what was cut."""
+def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared, Any]:
+    """Load, freeze and adapt the model, encode and count all splits' rows, say what was cut."""
+    parents_of(plan.base)  # a run's model that was changed is refused before it is trained
     dtype = torch.float64 if plan.config.precision == "float64" else torch.float32
     model, tokenizer = models.load_base(
         plan.base,
@@ -137,6 +142,7 @@ def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
         if plan.config.head_init == "words":
             models.head_from_words(model, tokenizer)
     models.freeze(model, plan.config.freeze)
+    adapter = adapt.from_settings(model, plan.resolved, plan.seed)
     context = models.context_of(model)
     encoded = []
     for name in ("train", "validation", "test"):
@@ -150,7 +156,22 @@ def _ready(plan: _Plan, say: Say) -> tuple[Any, Any, Prepared, Prepared]:
         encoded.append(part)
     cut, dropped = sum(p.cut for p in encoded), sum(p.dropped for p in encoded)
     counted = dataclasses.replace(encoded[0], cut=cut, dropped=dropped)
-    return model, tokenizer, counted, encoded[1]
+    return model, tokenizer, counted, encoded[1], adapter
+
+
+def _learn(
+    plan: _Plan, model: Any, parts: Sequence[Prepared], say: Say, **options: Any
+) -> tuple[TrainResult, dict[str, float]]:
+    """Forecast and train; with ``features=cached`` the frozen layers are run once before."""
+    pad, mixed = options["pad_id"], plan.config.precision == "bfloat16"
+    rows: Any = contextlib.nullcontext(Reused(parts[0], parts[1]))
+    if plan.resolved["features"]["value"] == "cached":
+        rows = reuse(model, parts[0], parts[1], pad_id=pad, mixed=mixed, say=say)
+    with rows as kept:
+        main = is_main_process()
+        expected = forecast.announce(model, kept.train, plan.config, pad, say) if main else {}
+        result = train(model, kept.train, kept.validation, plan.config, **options)
+    return dataclasses.replace(result, seconds=result.seconds + kept.seconds), expected
 
 
 def _record(
@@ -185,7 +206,7 @@ def _record(
         "tokens": result.tokens,
         "seconds": round(result.seconds, 2),
         "peak_memory_bytes": result.peak_memory_bytes,
-        "parents": [],
+        "parents": [] if plan.from_scratch else parents_of(plan.base),
         "metrics": {
             "before": dict(before),
             "after": dict(found.metrics),
@@ -196,14 +217,11 @@ def _record(
 
 def _base_facts(plan: _Plan, model: Any) -> dict[str, Any]:
     """Name the base, without a path of this machine, with its digest and size."""
-    total, trainable = models.count_parameters(model)
-    path = models.base_path(plan.base)
-    local = plan.base != models.EMBEDDED and Path(path).is_dir()
     return {
-        "name": Path(path).name if local else plan.base,
-        "sha256": models.base_sha256(path),
-        "parameters": total,
-        "trainable": trainable,
+        "name": models.base_name(plan.base),
+        "sha256": models.base_sha256(models.base_path(plan.base)),
+        "parameters": models.count_parameters(model)[0],
+        "trainable": plan.trainable,
         "from_scratch": plan.from_scratch,
     }
 
@@ -272,8 +290,9 @@ def _write(
         tokenizer.save_pretrained(temporary / "model")
         checkpoint.write_manifest(temporary / "model")
         shutil.copy(work / "history.jsonl", temporary / "history.jsonl")
-        if (work / "tensorboard").is_dir():
-            shutil.copytree(work / "tensorboard", temporary / "tensorboard")
+        for extra in ("tensorboard", "adapter"):
+            if (work / extra).is_dir():
+                shutil.copytree(work / extra, temporary / extra)
         lines = (json.dumps(p, ensure_ascii=False) + "\n" for p in found.predictions)
         files.write_text(temporary / "predictions.jsonl", "".join(lines))
         files.write_json(temporary / "run.json", run)

@@ -123,6 +123,8 @@ class TrainConfig:
             the class is read, is one where the topic is expected.
         head_init: classification: ``words`` starts each class from the embedding of its
             name's words, ``random`` from noise.
+        class_weights: classification: ``balanced`` weighs a row's training loss by
+            rows / (classes * rows of its class), mean 1 over the rows; ``none`` by 1.
     """
 
     epochs: int = 6
@@ -143,6 +145,7 @@ class TrainConfig:
     seed: int = 0
     closing: str = ""
     head_init: str = "words"
+    class_weights: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

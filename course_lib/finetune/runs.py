@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import files
-from course_lib.errors import DataError, ModelError, UsageError
+from course_lib.errors import DataError, ModelError, UnknownNameError, UsageError
 from course_lib.finetune import checkpoint, data, evaluate, generate
 from course_lib.finetune import model as models
 from course_lib.finetune.records import Evaluation, Example
+
+SPLITS = ("train", "validation", "test")
 
 
 def load_run(run: Path | str) -> tuple[Any, Any]:
@@ -38,9 +40,26 @@ def _facts(run: Path | str) -> dict[str, Any]:
     return facts
 
 
-def evaluate_run(run: Path | str, data_name: str) -> Evaluation:
-    """Measure a finished run on the test split of a data set of its task."""
+def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evaluation:
+    """Measure a finished run on a split of a data set of its task.
+
+    Args:
+        run: the run folder. data_name: as for a fine-tune.
+        split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        DataError: when the data has labels the model never learned.
+        UsageError: for an unknown split, or a run that preferences were learned in.
+    """
     facts = _facts(run)
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    if facts["task"] == "preference":
+        raise UsageError(
+            "a preference run is measured against its reference",
+            where=str(run),
+            next_step="use course_lib.finetune.preference.win_rate, or read its run.json",
+        )
     model, tokenizer = load_run(run)
     splits = data.load(facts["task"], data_name)
     known = set(getattr(model.config, "label2id", None) or {})
@@ -51,7 +70,7 @@ def evaluate_run(run: Path | str, data_name: str) -> Evaluation:
             got=", ".join(sorted(set(splits.labels) - known)),
             expected=", ".join(sorted(known)),
         )
-    return evaluate.EVALUATORS[facts["head"]](model, tokenizer, splits.test)
+    return evaluate.EVALUATORS[facts["head"]](model, tokenizer, getattr(splits, split))
 
 
 def predict_run(run: Path | str, texts: Sequence[str]) -> list[dict[str, Any]]:

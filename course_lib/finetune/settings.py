@@ -12,6 +12,20 @@ from course_lib.finetune.records import TrainConfig
 
 PROFILES = ("quick", "cpu", "gpu")
 ROW_LIMITS = ("train_rows", "validation_rows", "test_rows")
+# what is settled beside TrainConfig: how many weights are trained, and from what
+ADAPTATION: dict[str, Any] = {
+    "adapter": "none",
+    "lora_rank": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "lora_targets": "all",
+    "features": "fresh",
+}
+_CHOICES = {
+    "adapter": ("none", "lora"),
+    "features": ("fresh", "cached"),
+    "class_weights": ("none", "balanced"),
+}
 _QUICK_ROWS = {"train_rows": 96, "validation_rows": 32, "test_rows": 48}
 _PASSES = "the epoch that does best on the validation rows is kept; too many cost only time"
 _RATE = "suits a base of a few million parameters; lowered for larger ones"
@@ -42,16 +56,24 @@ _WHY = {
     "schedule": "the rate falls to zero, so that the last steps settle",
     "clip_norm": "one odd batch cannot throw the weights far",
     "freeze": "all weights learn",
+    "adapter": "the weights themselves learn",
+    "lora_rank": "PEFT's default",
+    "lora_alpha": "twice the rank, a common choice",
+    "lora_dropout": "adapters this small need none",
+    "lora_targets": "every matrix of a layer gets an adapter",
+    "features": "every layer runs in every step",
     "patience": "0 never stops early",
     "eval_every_steps": "0 evaluates after every epoch",
     "save_every_seconds": "what a killed run loses at most",
     "head_init": "a class starts from the words of its name where embeddings are tied",
     "closing": "no words are added",
+    "class_weights": "every row counts alike",
     "train_rows": "0 takes all",
     "validation_rows": "0 takes all",
     "test_rows": "0 takes all",
 }
-# learning rate of full fine-tuning by the base's parameters
+LORA_RATE = 5  # times the learning rate of full fine-tuning
+# which goes by the base's parameters
 _RATES = ((20e6, 1e-3), (60e6, 3e-4), (400e6, 1e-4), (float("inf"), 2e-5))
 
 
@@ -77,7 +99,7 @@ def resolve(
     if profile not in PROFILES:
         raise UnknownNameError("profile", profile, PROFILES)
     fields = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-    values: dict[str, Any] = {**fields, "seed": seed, **dict.fromkeys(ROW_LIMITS, 0)}
+    values: dict[str, Any] = {**fields, "seed": seed, **dict.fromkeys(ROW_LIMITS, 0), **ADAPTATION}
     reasons = {name: _WHY.get(name, "the library's default") for name in values}
     reasons["seed"] = "given"
     for name, (value, reason) in _BY_TASK[kind].items():
@@ -89,13 +111,9 @@ def resolve(
         if name not in values:
             raise UnknownNameError("setting", name, values)
         values[name], reasons[name] = _convert(name, value, values[name]), "given"
-    for name in ("epochs", "batch_size", "tokens_per_batch"):
-        if values[name] < 1:
-            raise UsageError(f"{name} must be at least 1", got=str(values[name]))
-    if not 0 < values["learning_rate"] < 10:
-        raise UsageError(
-            "learning_rate must lie between 0 and 10", got=str(values["learning_rate"])
-        )
+    _check(values)
+    if values["class_weights"] != "none" and kind != "classification":
+        raise UsageError("class_weights are for classification", got=kind)
     limits = {n.removesuffix("_rows"): int(values[n]) for n in ROW_LIMITS}
     shown = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
     resolved = {n: {"value": shown[n], "reason": reasons[n]} for n in values}
@@ -106,13 +124,33 @@ def resolve(
 def fit_to_base(
     config: TrainConfig, resolved: dict[str, dict[str, Any]], parameters: int
 ) -> TrainConfig:
-    """Lower the learning rate for a larger base, unless it was given; record it."""
+    """Lower the learning rate for a larger base, raise it for LoRA, unless it was given; record it.
+
+    Of 1, 3, 5 and 10 times the rate, 5 gave LoRA the best validation accuracy on 200 tickets (one
+    seed: 45.5, 46.0, 49.0, 47.0%), by less than 200 rows can tell apart.
+    """
     rate = next(rate for most, rate in _RATES if parameters <= most)
+    reason = f"larger bases need smaller steps; this one has {parameters:,} parameters"
+    if resolved["adapter"]["value"] == "lora":
+        rate, reason = LORA_RATE * rate, f"{LORA_RATE} times that of the weights, for an adapter"
     if resolved["learning_rate"]["reason"] == "given" or rate == config.learning_rate:
         return config
-    reason = f"larger bases need smaller steps; this one has {parameters:,} parameters"
     resolved["learning_rate"] = {"value": rate, "reason": reason}
     return dataclasses.replace(config, learning_rate=rate)
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Refuse settings that cannot work."""
+    for name in ("epochs", "batch_size", "tokens_per_batch", "lora_rank"):
+        if values[name] < 1:
+            raise UsageError(f"{name} must be at least 1", got=str(values[name]))
+    if not 0 < values["learning_rate"] < 10:
+        raise UsageError(
+            "learning_rate must lie between 0 and 10", got=str(values["learning_rate"])
+        )
+    for name, known in _CHOICES.items():
+        if values[name] not in known:
+            raise UnknownNameError(name, values[name], known)
 
 
 def _convert(name: str, value: Any, like: Any) -> Any:

@@ -14,7 +14,7 @@ from course_lib.finetune import checkpoint, optim
 from course_lib.finetune.batch import collate, counted, epoch_steps, plain_batches
 from course_lib.finetune.history import History
 from course_lib.finetune.interrupt import Interrupt, stopped
-from course_lib.finetune.objective import Objective
+from course_lib.finetune.objective import Objective, balanced_weights
 from course_lib.finetune.records import Prepared, TrainConfig, TrainResult
 
 OnStep = Callable[[Mapping[str, float]], None]
@@ -143,8 +143,10 @@ class _State:
     ) -> None:
         self.model, self.data, self.validation = model, data, validation
         self.config, self.accelerator, self.pad_id, self.out = config, accelerator, pad_id, out
-        model.to(accelerator.device)
-        self.plain = Objective(model, data.task)
+        weights = None
+        if config.class_weights == "balanced":
+            weights = balanced_weights(data, model.config.num_labels)
+        self.plain = Objective(model, data.task, weights).to(accelerator.device)
         self.objective = accelerator.prepare_model(self.plain)
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
