@@ -292,3 +292,21 @@ def test_a_run_is_fine_tuned_measured_and_used(
     assert "accuracy" in json.loads(capsys.readouterr().out)["metrics"]
     assert cli.main(["predict", out, "where is my parcel", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["prediction"] in ("a", "b")
+
+    other = str(tmp_path / "other")
+    assert cli.main([*tune, "--out", other, "--set", "epochs=1", "--seed", "1", "--json"]) == 0
+    capsys.readouterr()
+    assert cli.main(["compare", out, other]) == 0
+    assert "run" in capsys.readouterr().out and cli.main(["compare", out]) == 2
+    kept = ["registry", "--registry", str(tmp_path / "models")]
+    assert cli.main([*kept, "add", out, "mail"]) == 0
+    version = capsys.readouterr().out.split("version ")[1].split()[0]
+    assert cli.main([*kept, "promote", "mail", version]) == 0
+    capsys.readouterr()
+    assert cli.main([*kept, "list"]) == 0
+    assert "champion yes" in capsys.readouterr().out
+    assert cli.main([*kept, "rollback", "mail"]) == 2, "there was no champion before"
+    assert cli.main([*kept, "verify", "mail", "v9999"]) == 2
+    assert cli.main(["lineage", out]) == 0
+    assert cli.main(["shrink", out, "--out", str(tmp_path / "small")]) == 0
+    assert "int8" in capsys.readouterr().out

@@ -96,8 +96,11 @@ def run_lineage(args: argparse.Namespace) -> int:
     else:
         for one in found:
             state = "verified" if one["verified"] else "not found, so not verified"
-            print(f"{one['name']}  {one.get('task', '')} on {one.get('data', '')}  {state}")
-    return 0 if all(one["verified"] for one in found) else 1
+            what = (
+                f"{one['task']} on {one['data']}  {state}" if one.get("task") else "the first base"
+            )
+            print(f"{one['name']}  {what}")
+    return 0 if all(one["verified"] for one in found if one.get("task")) else 1
 
 
 def run_dpo(args: argparse.Namespace) -> int:

@@ -123,7 +123,13 @@ def main() -> None:
         name: [{**r, "embedding": v} for r, v in zip(found, vectors[name], strict=True)]
         for name, found in rows.items()
     }
-    table(options.windows[0], other, known, 20, "The same with the base's own embedding")
+    table(
+        options.windows[0],
+        other,
+        known,
+        min(20, options.streams),
+        "The same with the base's own embedding",
+    )
     held_out = [*rows["validation"], *rows["test"]]
     monitor = Monitor(held_out, vocabulary=known, window=options.windows[0])
     print("\nWith held-out tickets as the reference of the stream, first alarms at row:",
