@@ -72,14 +72,21 @@ def ask(text: str, **settings: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], "max_tokens": 4, **settings}
 
 
-def log_of(served: Served) -> list[dict[str, Any]]:
-    return [row for _, row in files.read_jsonl(served.log)]
+def log_of(served: Served, least: int = 0) -> list[dict[str, Any]]:
+    """Give the log's lines; a streamed reply's line is written after its last words are sent."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        rows = [row for _, row in files.read_jsonl(served.log)] if served.log.is_file() else []
+        if len(rows) >= least:
+            return rows
+        time.sleep(0.05)
+    raise AssertionError(f"{len(rows)} lines in the log, {least} expected")
 
 
 def test_an_openai_client_gets_replies_and_the_log_counts_them(served: Served) -> None:
     from openai import OpenAI
 
-    before = len(log_of(served)) if served.log.is_file() else 0
+    before = len(log_of(served))
     with OpenAI(base_url=served.url, api_key="none") as client:
         assert [m.id for m in client.models.list()] == ["subjects/v0001"] == [served.model]
         reply = client.chat.completions.create(**ask(THREAD), model=served.model)
@@ -90,7 +97,7 @@ def test_an_openai_client_gets_replies_and_the_log_counts_them(served: Served) -
         )
     said = "".join(e.choices[0].delta.content or "" for e in events)
     assert said.strip() == (reply.choices[0].message.content or "").strip()
-    one, two = log_of(served)[before:]
+    one, two = log_of(served, before + 2)[before:]
     assert one["prompt_tokens"] == reply.usage.prompt_tokens == two["prompt_tokens"]
     assert one["completion_tokens"] == reply.usage.completion_tokens
     assert one["status"] == 200 and 0 < one["seconds"] < 60 and two["stream"]
@@ -156,7 +163,7 @@ def test_a_hundred_requests_at_once_are_all_answered(served: Served) -> None:
     replies = asyncio.run(all_at_once())
     assert [r.status_code for r in replies] == [200] * 100
     assert all(r.json()["usage"]["completion_tokens"] >= 1 for r in replies)
-    rows = log_of(served)[before:]
+    rows = log_of(served, before + 100)[before:]
     assert len(rows) == 100 and {r["status"] for r in rows} == {200}
 
 
