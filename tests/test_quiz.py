@@ -113,6 +113,18 @@ def test_short_texts_forgive_case_spacing_and_articles_only() -> None:
     assert verdict(asked, "x" * 500) == verdict(asked, 7) == ("needs review", 0)
 
 
+def test_short_texts_may_have_several_spellings() -> None:
+    asked = question("text", accept=["{neural |}net{work|}{s|}"],
+                     near=[{"text": "colo{u|}r", "feedback": "no"}])  # fmt: skip
+    for right in ("Neural networks", "net", "NETS", "neural  net"):
+        assert verdict(asked, right) == ("correct", 1)
+    assert verdict(asked, "neural") == ("incorrect", 0)
+    assert grade(asked, "colour").feedback == grade(asked, "color").feedback == ("no",)
+    for wrong, said in (("a{b", "pair up"), ("a{b{c}}", "pair up"), ("{a|b|c|d}" * 4, "200")):
+        with pytest.raises(ValueError, match=said):
+            question("text", accept=[wrong])
+
+
 def test_orders_count_neighbouring_pairs() -> None:
     asked = question("ordering", items=["a", "b", "c", "d"])
     shown = {c.text: c.id for c in variants.present(asked, variants.PRACTICE).choices}

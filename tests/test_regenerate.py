@@ -11,6 +11,8 @@ from course_lib import files
 from course_lib.errors import DataError, UnknownNameError, UsageError
 from course_lib.teach import regenerate
 
+ROOT = Path(__file__).resolve().parents[1]
+
 LESSON = """---
 kernelspec:
   name: python3
@@ -115,3 +117,21 @@ def test_committed_notebooks_match_their_source(source: Path) -> None:
     assert not any(o.output_type == "error" for c in code for o in c.outputs)
     assert "widgets" not in built.metadata
     assert not regenerate.find_paths(built)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_lesson_as_a_page_shows_its_questions_and_no_key(path: Path) -> None:
+    """nbconvert makes the page from what is published: no kernel, no widget."""
+    from nbconvert import HTMLExporter
+
+    from course_lib.quiz.lint import load_bank
+
+    page = HTMLExporter().from_filename(str(path))[0]
+    quiz = next(q for q in load_bank().values() if q.lesson == path.name[:2])
+    assert "Run this cell in JupyterLab to answer." in page
+    plain = " ".join(page.split())
+    for asked in quiz.questions:
+        told = [asked.explanation, *(o.feedback for o in getattr(asked, "options", ()))]
+        told += [h.text for h in asked.hints]
+        for text in told:
+            assert " ".join(text.split())[:60] not in plain, asked.id

@@ -1,13 +1,16 @@
-"""Arithmetic in quiz files: a few operators and functions, nothing else of Python."""
+"""Arithmetic and spellings in quiz files: a few operators, functions and alternatives."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+MOST_SPELLINGS = 200  # of one short answer
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -74,3 +77,18 @@ def _value(node: ast.expr, values: Mapping[str, float]) -> Any:
             raise ValueError(f"unknown function {node.func.id!r}")
         return _FUNCTIONS[node.func.id](*(_value(a, values) for a in node.args))
     raise ValueError(f"only arithmetic is allowed, not {ast.unparse(node)!r}")
+
+
+def spellings(pattern: str) -> tuple[str, ...]:
+    """Multiply out the alternatives of a short answer: ``{colo|colou}r`` to both spellings.
+
+    Raises:
+        ValueError: for braces that do not pair up or nest, or more than 200 spellings.
+    """
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    if any("{" in text or "}" in text for text in parts[::2]):
+        raise ValueError(f"braces that do not pair up in {pattern!r}")
+    choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > MOST_SPELLINGS:
+        raise ValueError(f"more than {MOST_SPELLINGS} spellings in {pattern!r}")
+    return tuple("".join(chosen) for chosen in itertools.product(*choices))

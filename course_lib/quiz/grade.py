@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from course_lib.quiz import schema, variants
+from course_lib.quiz.expressions import spellings
 from course_lib.quiz.records import (
     CORRECT,
     INCORRECT,
@@ -197,10 +198,12 @@ def _text(question: schema.ShortText, answer: Any) -> Grade:
     given = plain_text(answer)
     if not given:
         return Grade(question.id, UNANSWERED, 0.0, question.points)
-    if given in {plain_text(a) for a in question.accept}:
+    if given in {plain_text(s) for a in question.accept for s in spellings(a)}:
         return _verdict(question, 1.0, ())
     return _verdict(
-        question, 0.0, [n.feedback for n in question.near if plain_text(n.text) == given]
+        question,
+        0.0,
+        [n.feedback for n in question.near if given in map(plain_text, spellings(n.text))],
     )
 
 

@@ -151,11 +151,17 @@ class Numeric(_Question):
 
 
 class ShortText(_Question):
-    """A word or two; case, spacing and closing punctuation do not matter."""
+    """A word or two; case and spacing do not matter; ``rate{s|}`` accepts both spellings."""
 
     type: Literal["text"]
     accept: tuple[Text, ...] = Field(min_length=1)
     near: tuple[Near, ...] = ()
+
+    @model_validator(mode="after")
+    def _few_variants(self) -> ShortText:
+        for pattern in (*self.accept, *(n.text for n in self.near)):
+            expressions.spellings(pattern)
+        return self
 
 
 class Ordering(_Question):

@@ -84,6 +84,8 @@ questions:
       - {text: Beta, correct: true, feedback: Beta it is.}
   - {id: 93.q2, type: code, objective: '93.1', section: s, stem: Solve it.,
      explanation: Because it is so., exercise: 93.e1}
+  - {id: 93.q3, type: experiment, objective: '93.1', section: s, stem: How many steps?,
+     explanation: Because it is so., run: "93-*", answer: steps}
 """
 EXERCISE = """
 lesson: "93"
@@ -132,7 +134,10 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     (root / "quizzes" / "red.svg").write_text(RED)
     (root / "quizzes" / "exercises" / "93_own.yaml").write_text(EXERCISE)
     twice = ["def twice(x):\n    return x + x", 'ex("93.e1").check(twice)']
-    write(root / "notebooks" / "93_own.ipynb", [*twice, 'quiz("93")', "1 + 1"])
+    run = ["import json, pathlib\nrun = pathlib.Path('runs/93-mine')",
+           "run.mkdir(parents=True, exist_ok=True)",
+           "_ = (run / 'run.json').write_text(json.dumps({'steps': 37}))"]  # fmt: skip
+    write(root / "notebooks" / "93_own.ipynb", [*run, *twice, 'quiz("93")', "1 + 1"])
     key = root / "key.yaml"
     key.write_text(KEY)
     handed_out = paper.dump(paper.paper_of(schema.load_quiz(key)))
@@ -385,6 +390,12 @@ def test_review_starting_again_pictures_and_code(course: tuple[str, Path], page:
     assert picture.evaluate("i => i.naturalWidth") > 0, "the picture is drawn"
     submit(page, "93.q2")
     expect(verdict(page, "93.q2")).to_contain_text("Correct")  # the cell above solved it
+    form(page, "93.q3").get_by_role("textbox").fill("38")
+    submit(page, "93.q3")
+    expect(verdict(page, "93.q3")).to_contain_text("Not yet")
+    form(page, "93.q3").get_by_role("textbox").fill("37")
+    page.keyboard.press("Enter")
+    expect(verdict(page, "93.q3")).to_contain_text("Correct")  # as the learner's own run says
     form(page, "93.q1").get_by_label("Alpha").check()
     submit(page, "93.q1")
     expect(verdict(page, "93.q1")).to_contain_text("Not yet")
@@ -398,15 +409,15 @@ def test_review_starting_again_pictures_and_code(course: tuple[str, Path], page:
     before = cells(page)
     page.get_by_role("button", name="Start again").press("Enter")
     page.keyboard.press("Enter")  # the safe answer has the focus
-    expect(page.locator(".course-summary")).to_have_text("2 of 2 answered, 1 of 2 points")
+    expect(page.locator(".course-summary")).to_have_text("3 of 3 answered, 2 of 3 points")
     page.get_by_role("button", name="Start again").press("Enter")
     page.get_by_role("button", name="Yes, start again").press("Enter")
-    expect(page.locator(".course-summary")).to_have_text("0 of 2 answered, 0 of 2 points")
+    expect(page.locator(".course-summary")).to_have_text("0 of 3 answered, 0 of 3 points")
     assert not form(page, "93.q1").get_by_label("Alpha").is_checked()
     expect(review).to_have_text("")
     assert cells(page) == before
     kept = "".join(p.read_text() for p in (work / "answers").glob("93.*.jsonl"))
-    assert kept.count("\n") == 4, "the exercise, two answers, and the fresh start"
+    assert kept.count("\n") == 6, "the exercise, four answers, and the fresh start"
 
 
 def test_closed_and_opened_again_the_answers_are_there(
