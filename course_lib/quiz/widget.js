@@ -181,7 +181,7 @@ function drawQuestion(model, view, number) {
 }
 
 function reviewTable(rows) {
-  const head = make("tr", {}, ...["question", "result", "points", "read again"].map((text) => make("th", { scope: "col", text })));
+  const head = make("tr", {}, ...["no.", "result", "points", "read again"].map((text) => make("th", { scope: "col", text })));
   const body = rows.map((row) => make("tr", { "data-outcome": row.outcome },
     make("th", { scope: "row", text: row.number }),
     make("td", { text: OUTCOME[row.outcome] ?? row.outcome }),
