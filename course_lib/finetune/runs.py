@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from course_lib import files
-from course_lib.errors import DataError, ModelError, UnknownNameError, UsageError
+from course_lib.errors import DataError, UnknownNameError, UsageError
 from course_lib.finetune import checkpoint, data, evaluate, generate
 from course_lib.finetune import model as models
+from course_lib.finetune.lineage import run_facts
 from course_lib.finetune.records import Evaluation, Example
 
 SPLITS = ("train", "validation", "test")
@@ -22,22 +22,9 @@ def load_run(run: Path | str) -> tuple[Any, Any]:
         ModelError: when the folder is not a finished run.
         CheckpointError: when a file of the model was changed.
     """
-    facts = _facts(run)
+    facts = run_facts(run)
     checkpoint.verify(Path(run) / "model")
     return models.load_base(str(Path(run) / "model"), task=facts["head"])
-
-
-def _facts(run: Path | str) -> dict[str, Any]:
-    if not (Path(run) / "run.json").is_file():
-        raise ModelError(
-            "not a finished run",
-            where=str(run),
-            expected="a folder with run.json",
-            next_step="give the folder named by --out when it was fine-tuned, "
-            "or finish the run with --resume",
-        )
-    facts: dict[str, Any] = files.read_json(Path(run) / "run.json")
-    return facts
 
 
 def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evaluation:
@@ -51,7 +38,7 @@ def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evalua
         DataError: when the data has labels the model never learned.
         UsageError: for an unknown split, or a run that preferences were learned in.
     """
-    facts = _facts(run)
+    facts = run_facts(run)
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     if facts["task"] == "preference":
@@ -83,7 +70,7 @@ def predict_run(run: Path | str, texts: Sequence[str]) -> list[dict[str, Any]]:
     Returns:
         One map a text: ``prediction``, and ``probabilities`` for a classifier.
     """
-    facts = _facts(run)
+    facts = run_facts(run)
     model, tokenizer = load_run(run)
     kind = facts["head"]
     if kind == "classification":
