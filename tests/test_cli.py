@@ -310,3 +310,18 @@ def test_a_run_is_fine_tuned_measured_and_used(
     assert cli.main(["lineage", out]) == 0
     assert cli.main(["shrink", out, "--out", str(tmp_path / "small")]) == 0
     assert "int8" in capsys.readouterr().out
+    space = tmp_path / "space.yaml"
+    space.write_text("learning_rate: [0.001, 0.003]\n")
+    search = ["sweep", *tune[1:], "--space", str(space), "--method", "grid", "--set", "epochs=1"]
+    assert cli.main([*search, "--out", str(tmp_path / "sweep"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"]["learning_rate"] in (0.001, 0.003)
+    space.write_text("learning_rat: [1]\n")
+    assert cli.main([*search, "--out", str(tmp_path / "other-sweep")]) == 2
+    assert "learning_rate" in capsys.readouterr().err
+    pairs = tmp_path / "pairs.jsonl"
+    one = {"prompt": "Where is it?", "chosen": "On its way.", "rejected": "No idea, sorry."}
+    lines = (json.dumps({**one, "prompt": f"Where is parcel {i}?"}) for i in range(30))
+    pairs.write_text("\n".join(lines) + "\n")
+    learn = ["dpo", "--data", str(pairs), "--base", str(tiny_base), "--set", "epochs=1", "--json"]
+    assert cli.main([*learn, "--out", str(tmp_path / "dpo")]) == 0
+    assert "win_rate" in json.loads(capsys.readouterr().out)["metrics"]["after"]
