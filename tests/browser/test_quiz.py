@@ -84,7 +84,7 @@ questions:
       - {text: Beta, correct: true, feedback: Beta it is.}
   - {id: 93.q2, type: code, objective: '93.1', section: s, stem: Solve it.,
      explanation: Because it is so., exercise: 93.e1}
-  - {id: 93.q3, type: experiment, objective: '93.1', section: s, stem: How many steps?,
+  - {id: 93.q3, type: experiment, objective: '93.1', section: s, stem: "How many steps?",
      explanation: Because it is so., run: "93-*", answer: steps}
 """
 EXERCISE = """
