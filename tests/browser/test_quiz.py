@@ -347,13 +347,18 @@ def test_narrow_and_zoomed_pages_need_no_sideways_scrolling(
     course: tuple[str, Path], page: Page
 ) -> None:
     fresh(page, course)
+    form(page, "90.q1").get_by_label("Alpha").check()
+    submit(page, "90.q1")
+    expect(verdict(page, "90.q1")).to_contain_text("Not yet")
+    page.get_by_role("button", name="Review").click()
+    expect(page.locator(".course-review")).to_contain_text("Not answered")
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for width in (390, 640):  # a phone; 1280 pixels at 200%
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_timeout(500)
         widths = page.evaluate(
-            "() => [...document.querySelectorAll('.course-question')]"
-            ".map(f => [f.dataset.question, f.scrollWidth, f.clientWidth])"
+            "() => [...document.querySelectorAll('.course-question, .course-review')]"
+            ".map(f => [f.className, f.scrollWidth, f.clientWidth])"
         )
         assert all(inner <= outer + 1 and outer > 100 for _, inner, outer in widths), widths
     page.set_viewport_size({"width": 1280, "height": 900})
