@@ -17,7 +17,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a 2-layer Llama of width 32 with a context of 64 tokens."""
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-    from course_lib.finetune.tokenizer import train_tokenizer
+    from course_lib.finetune.pretraining.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = train_tokenizer([WORDS] * 20, vocab_size=320, context=64)

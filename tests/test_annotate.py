@@ -7,7 +7,7 @@ import pytest
 
 from course_lib.errors import DataError, UnknownNameError
 from course_lib.files import course_root, read_jsonl
-from course_lib.finetune import annotate
+from course_lib.finetune.text import annotate
 
 DATA = course_root() / "datasets"
 

@@ -36,6 +36,11 @@ ARROWS: dict[str, set[str]] = {
 }  # fmt: skip
 
 
+# The folders inside finetune/ use its modules and their own; none knows another, and the
+# modules beside them know no folder.
+INNER_ROOMS = {p.name for p in (PACKAGE / "finetune").iterdir() if (p / "__init__.py").is_file()}
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
@@ -78,6 +83,16 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     room = room_of(path)
     wrong = [t for t in imports_of(path) if not allowed(room, t)]
     assert not wrong, f"{room} may not import {wrong}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_rooms_inside_finetune_do_not_know_each_other(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    if parts[0] != "finetune":
+        return
+    unknown = INNER_ROOMS - set(parts[1:2])
+    wrong = [t for t in imports_of(path) if set(t.split(".")[1:2]) & unknown]
+    assert not wrong, f"{name_of(path)} may not import {wrong}"
 
 
 def test_no_import_cycles() -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from course_lib.errors import DataError, ModelError, OfflineError, UnknownNameError, UsageError
-from course_lib.finetune import augment, data, gain, rewrite, splits, words
+from course_lib.finetune import data, splits
 from course_lib.finetune.records import Example, Splits
+from course_lib.finetune.text import augment, gain, rewrite, words
 
 CODED = "I can't see LO-20781, [NAME]'s order (the blue one); it's not at me@shop.org. Change it?"
 

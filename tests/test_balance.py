@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import balance, data, gain, splits
+from course_lib.finetune import data, splits
 from course_lib.finetune.records import Example, Splits
+from course_lib.finetune.text import balance, gain
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from word_counter import intents
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import calibrate
+from course_lib.finetune.examine import calibrate
 from course_lib.show import diagnosis
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from course_lib.errors import DataError, UnknownNameError
 from course_lib.files import course_root, read_jsonl
-from course_lib.finetune import clean, duplicates, names, pii, repair
 from course_lib.finetune.records import Example
+from course_lib.finetune.text import clean, duplicates, names, pii, repair
 
 RAW = course_root() / "datasets" / "support_tickets_raw"
 

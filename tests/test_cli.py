@@ -107,7 +107,7 @@ def test_lab_copy_only(tmp_path: Path) -> None:
 
 
 def test_pretrain_takes_every_setting() -> None:
-    from course_lib.finetune.pretrain import PretrainConfig
+    from course_lib.finetune.pretraining.pretrain import PretrainConfig
 
     values: dict[str, object] = {"data": "d", "out": "o"}
     argv = ["pretrain", "--data", "d", "--out", "o"]

@@ -12,7 +12,7 @@ from word_counter import intents
 
 from course_lib import metrics
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import diagnose, slices
+from course_lib.finetune.examine import diagnose, slices
 from course_lib.show import diagnosis
 
 

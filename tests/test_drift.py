@@ -16,10 +16,10 @@ from scipy import stats
 
 from course_lib import files
 from course_lib.errors import DataError, UsageError
-from course_lib.finetune.drift import Monitor, observe, psi
-from course_lib.finetune.drift_signals import mmd
+from course_lib.finetune.deploy.drift import Monitor, observe, psi
+from course_lib.finetune.deploy.drift_signals import mmd
+from course_lib.finetune.deploy.registry import Registry
 from course_lib.finetune.recipe import finetune
-from course_lib.finetune.registry import Registry
 
 DATA = files.course_root() / "datasets"
 Rows = list[dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 from word_counter import Counter, intents
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import fairness, mitigate
+from course_lib.finetune.examine import fairness, mitigate
 
 GROUP = "customer_group"
 

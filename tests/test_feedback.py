@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import feedback
-from course_lib.finetune.feedback import Rating
+from course_lib.finetune.feedback import ratings as feedback
+from course_lib.finetune.feedback.ratings import Rating
 
 
 def test_ratings_of_the_course_pairs_come_back_as_these_pairs(tmp_path: Path) -> None:

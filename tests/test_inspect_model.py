@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from course_lib.errors import DataError, ModelError, UsageError
-from course_lib.finetune import generate, inspect_model, slices
+from course_lib.finetune import generate
+from course_lib.finetune.examine import inspect_model, slices
 from course_lib.finetune.model import close_texts, load_base
 from course_lib.finetune.prepare import TOPIC_PROMPT
 from course_lib.show import diagnosis

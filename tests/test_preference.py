@@ -16,8 +16,10 @@ import torch
 
 from course_lib import files
 from course_lib.errors import DataError, ModelError, Stopped, UnknownNameError, UsageError
-from course_lib.finetune import dpo, dpo_step, feedback, generate, lineage, preference, recipe, runs
-from course_lib.finetune.feedback import Pair
+from course_lib.finetune import generate, lineage, recipe, runs
+from course_lib.finetune.feedback import dpo, dpo_step, preference
+from course_lib.finetune.feedback import ratings as feedback
+from course_lib.finetune.feedback.ratings import Pair
 from course_lib.finetune.model import context_of, load_base
 
 BETA = {name: value for name, (value, _) in dpo_step.SETTINGS.items()}

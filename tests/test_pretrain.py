@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from course_lib.errors import CheckpointError, DataError
-from course_lib.finetune import corpus
-from course_lib.finetune.decoder import PretrainConfig
-from course_lib.finetune.pretrain import pretrain
-from course_lib.finetune.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from course_lib.finetune.pretraining import corpus
+from course_lib.finetune.pretraining.decoder import PretrainConfig
+from course_lib.finetune.pretraining.pretrain import pretrain
+from course_lib.finetune.pretraining.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 SIZE: dict[str, Any] = {
     "layers": 1, "width": 32, "inner": 48, "heads": 2, "vocab_size": 360, "context": 32,

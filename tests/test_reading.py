@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from course_lib import files
-from course_lib.finetune import reading
+from course_lib.finetune.pretraining import reading
 
 DOCUMENT = (
     "The lighthouse of Port Ansley was built in 1874 by the engineer Martha Quill. "

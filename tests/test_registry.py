@@ -30,10 +30,10 @@ from course_lib.errors import (
     UnknownNameError,
     UsageError,
 )
-from course_lib.finetune.promotion import paired_test
+from course_lib.finetune.deploy.promotion import paired_test
+from course_lib.finetune.deploy.registry import Registry
+from course_lib.finetune.deploy.versions import Versions
 from course_lib.finetune.recipe import finetune
-from course_lib.finetune.registry import Registry
-from course_lib.finetune.versions import Versions
 
 KILLS = 60
 # MLflow 3.17 on SQLAlchemy 2.1; theirs to change
@@ -66,7 +66,7 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Versi
     folder = tmp_path_factory.mktemp("mlflow")
 
     def make() -> Versions:
-        from course_lib.finetune.registry_mlflow import MlflowRegistry
+        from course_lib.finetune.deploy.registry_mlflow import MlflowRegistry
 
         return MlflowRegistry(f"sqlite:///{folder}/mlflow.db", artifacts=folder / "files")
 
@@ -244,7 +244,7 @@ def test_few_rows_do_not_let_a_candidate_through(runs: dict[str, Path], tmp_path
 
 SPAWNER = """
 import os, sys
-from course_lib.finetune.registry import Registry
+from course_lib.finetune.deploy.registry import Registry
 folder, runs = sys.argv[1], sys.argv[2:]
 for line in sys.stdin:
     pid = os.fork()
@@ -414,7 +414,7 @@ def test_an_alias_moved_by_others_is_noticed(
 
 
 def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from course_lib.finetune.registry_mlflow import MlflowRegistry
+    from course_lib.finetune.deploy.registry_mlflow import MlflowRegistry
 
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(EnvironmentProblem, match=r"course-lib\[mlflow\]"):

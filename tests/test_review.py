@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import data, review
+from course_lib.finetune import data
+from course_lib.finetune.feedback import review
 from course_lib.finetune.records import Example, Splits
 
 

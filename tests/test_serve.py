@@ -26,9 +26,9 @@ from course_lib.errors import (
     UnknownNameError,
     UsageError,
 )
-from course_lib.finetune.registry import Registry
-from course_lib.finetune.servable import find
-from course_lib.finetune.serve import Served
+from course_lib.finetune.deploy.registry import Registry
+from course_lib.finetune.deploy.servable import find
+from course_lib.finetune.deploy.serve import Served
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("openai")
@@ -201,13 +201,13 @@ def test_a_version_changed_on_disk_is_no_longer_served(served: Served, models: P
 
 
 def test_more_than_may_wait_are_told_to_come_back(served: Served, tmp_path: Path) -> None:
-    from course_lib.finetune.chat_request import Refused
+    from course_lib.finetune.deploy.chat_request import Refused
 
     door = served._door()
     door.log, door.most_waiting, door.busy = tmp_path / "log", 1, 1
     from starlette.testclient import TestClient
 
-    from course_lib.finetune.gateway import build_app
+    from course_lib.finetune.deploy.gateway import build_app
 
     with TestClient(build_app(door)) as client:
         reply = client.post("/v1/chat/completions", json=ask(THREAD))
@@ -269,8 +269,8 @@ def test_a_model_without_a_chat_template_is_named(models: Path, tmp_path: Path) 
 def test_the_model_process_ends_with_the_one_that_started_it(models: Path, tmp_path: Path) -> None:
     script = f"""
 import time
-from course_lib.finetune.model_process import ModelProcess
-from course_lib.finetune.servable import find
+from course_lib.finetune.deploy.model_process import ModelProcess
+from course_lib.finetune.deploy.servable import find
 process = ModelProcess(find({str(models)!r}).folder)
 print(process.pid, flush=True)
 time.sleep(600)

@@ -21,7 +21,8 @@ from course_lib.errors import (
     UnknownNameError,
     UsageError,
 )
-from course_lib.finetune import data, evaluate, footprint, generate, recipe, runs, shrink, sources
+from course_lib.finetune import data, evaluate, generate, recipe, runs, sources
+from course_lib.finetune.deploy import footprint, shrink
 from course_lib.finetune.records import Example
 
 SMALL = {"epochs": 1, "train_rows": 40, "validation_rows": 16, "test_rows": 8}
@@ -177,7 +178,7 @@ def test_a_base_without_linear_layers_is_refused(writer: Path, tmp_path: Path) -
 OLDER = """
 import sys
 from course_lib.errors import EnvironmentProblem
-from course_lib.finetune import shrink
+from course_lib.finetune.deploy import shrink
 print(shrink.int8_range())
 made = shrink.shrink_run(sys.argv[2], sys.argv[3])
 print(made["quantised"]["range"])

@@ -21,10 +21,10 @@ import pytest
 
 from course_lib import files
 from course_lib.errors import CourseError, EnvironmentProblem, Stopped, UnknownNameError, UsageError
-from course_lib.finetune import search_space, sweep_study, sweep_workers
-from course_lib.finetune.sweep import Sweep, read_sweep, sweep
-from course_lib.finetune.sweep_compare import compare_methods
-from course_lib.finetune.sweep_results import heat, importance
+from course_lib.finetune.search import search_space, sweep_study, sweep_workers
+from course_lib.finetune.search.sweep import Sweep, read_sweep, sweep
+from course_lib.finetune.search.sweep_compare import compare_methods
+from course_lib.finetune.search.sweep_results import heat, importance
 
 TICKETS = ("classification", "support_tickets")
 RATE = {"low": 1e-4, "high": 1e-2, "log": True}
@@ -32,7 +32,12 @@ FEW = {"train_rows": 32, "validation_rows": 24, "test_rows": 24, "epochs": 2, "b
 # A clean process with everything imported, from which others start at once.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["course_lib.finetune.sweep", "transformers.models.llama.modeling_llama", "peft", __name__]
+    [
+        "course_lib.finetune.search.sweep",
+        "transformers.models.llama.modeling_llama",
+        "peft",
+        __name__,
+    ]
 )
 
 

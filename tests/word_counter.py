@@ -11,7 +11,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from course_lib.finetune import data, slices
+from course_lib.finetune import data
+from course_lib.finetune.examine import slices
 
 
 class Counter:

@@ -67,7 +67,7 @@ def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     """Add one option for each field of ``PretrainConfig``."""
     import dataclasses
 
-    from course_lib.finetune.decoder import PretrainConfig
+    from course_lib.finetune.pretraining.decoder import PretrainConfig
 
     kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
     for field in dataclasses.fields(PretrainConfig):
@@ -88,8 +88,8 @@ def run_pretrain(args: argparse.Namespace) -> int:
     """Pre-train a base model and print its validation figures."""
     from dataclasses import fields
 
-    from course_lib.finetune.decoder import PretrainConfig
-    from course_lib.finetune.pretrain import pretrain
+    from course_lib.finetune.pretraining.decoder import PretrainConfig
+    from course_lib.finetune.pretraining.pretrain import pretrain
 
     values = {f.name: getattr(args, f.name) for f in fields(PretrainConfig)}
 

@@ -42,7 +42,7 @@ def add(command: Command, argv: Sequence[str]) -> None:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    from course_lib.finetune.serve import Served
+    from course_lib.finetune.deploy.serve import Served
 
     with Served(args.target, name=args.name, version=args.version, port=args.port, log=args.log,
                 log_text=args.log_text, say=say) as served:  # fmt: skip
@@ -56,7 +56,7 @@ def run_serve(args: argparse.Namespace) -> int:
 
 def run_registry(args: argparse.Namespace) -> int:
     """Carry out one action on a registry and print what there is now."""
-    from course_lib.finetune.registry import Registry
+    from course_lib.finetune.deploy.registry import Registry
 
     registry = Registry(args.registry)
     found = _ACTIONS[args.action](registry, args)

@@ -50,7 +50,7 @@ def add(command: Command, argv: Sequence[str]) -> None:
 def run_sweep(args: argparse.Namespace) -> int:
     """Search, then print the trials and the best one's test figures."""
     from course_lib import files
-    from course_lib.finetune.sweep import sweep
+    from course_lib.finetune.search.sweep import sweep
 
     options = {"trials": args.trials} if args.trials else {}
     found = sweep(
@@ -105,7 +105,7 @@ def run_lineage(args: argparse.Namespace) -> int:
 
 def run_dpo(args: argparse.Namespace) -> int:
     """Learn preferences; print the win rate on held-out pairs."""
-    from course_lib.finetune.dpo import dpo
+    from course_lib.finetune.feedback.dpo import dpo
 
     run = dpo(args.data, base=args.base, out=args.out, settings=parse_settings(args.set),
               seed=args.seed, say=say)  # fmt: skip
@@ -120,7 +120,7 @@ def run_dpo(args: argparse.Namespace) -> int:
 
 def run_shrink(args: argparse.Namespace) -> int:
     """Write an int8 copy of a run; print both sizes."""
-    from course_lib.finetune import footprint, shrink
+    from course_lib.finetune.deploy import footprint, shrink
 
     shrink.shrink_run(args.run, args.out, kind=args.kind)
     sizes = {name: footprint.size_on_disk(run) for name, run in

@@ -18,8 +18,8 @@ from course_lib.finetune import adapt, baselines, checkpoint, data, evaluate, fo
 from course_lib.finetune import model as models
 from course_lib.finetune import splits as cutting
 from course_lib.finetune.cached import Reused, reuse
-from course_lib.finetune.decoder import pick_precision
 from course_lib.finetune.lineage import parents_of
+from course_lib.finetune.precision import pick_precision
 from course_lib.finetune.records import (
     Evaluation,
     Example,

@@ -45,7 +45,7 @@ def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evalua
         raise UsageError(
             "a preference run is measured against its reference",
             where=str(run),
-            next_step="use course_lib.finetune.preference.win_rate, or read its run.json",
+            next_step="use course_lib.finetune.feedback.preference.win_rate, or read its run.json",
         )
     model, tokenizer = load_run(run)
     splits = data.load(facts["task"], data_name)

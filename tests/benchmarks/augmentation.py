@@ -15,9 +15,10 @@ import sys
 import time
 from statistics import fmean
 
-from course_lib.finetune import augment, data, gain, words
+from course_lib.finetune import data
 from course_lib.finetune.experiment import mean_interval
 from course_lib.finetune.records import Splits
+from course_lib.finetune.text import augment, gain, words
 
 
 def augmentation(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.files import read_jsonl
-from course_lib.finetune import annotate, clean, duplicates, names, pii
+from course_lib.finetune.text import annotate, clean, duplicates, names, pii
 
 Row = dict[str, Any]
 REPAIRS = ("html", "mojibake", "control", "quoted_mail", "whitespace")

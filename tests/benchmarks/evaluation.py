@@ -18,16 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from course_lib.finetune import (
-    baselines,
+from course_lib.finetune import baselines, data, evaluate, runs
+from course_lib.finetune.examine import (
     calibrate,
-    data,
     diagnose,
-    evaluate,
     fairness,
     inspect_model,
     mitigate,
-    runs,
     slices,
 )
 from course_lib.finetune.recipe import finetune

@@ -21,8 +21,8 @@ import numpy as np
 
 from course_lib import files
 from course_lib.finetune import data
-from course_lib.finetune.drift import Monitor, observe
-from course_lib.finetune.drift_signals import embed
+from course_lib.finetune.deploy.drift import Monitor, observe
+from course_lib.finetune.deploy.drift_signals import embed
 from course_lib.finetune.model import load_base
 from course_lib.finetune.recipe import finetune
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from course_lib import files
 from course_lib.finetune import sources
-from course_lib.finetune.dpo import dpo
+from course_lib.finetune.feedback.dpo import dpo
 from course_lib.finetune.recipe import finetune
 
 

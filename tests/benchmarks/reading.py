@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 
-from course_lib.finetune import corpus, reading
 from course_lib.finetune.model import load_base
+from course_lib.finetune.pretraining import corpus, reading
 
 
 def make(documents: list[str], count: int) -> dict[str, list[reading.Task]]:

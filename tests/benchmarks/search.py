@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.finetune import data
-from course_lib.finetune.sweep import METHODS
-from course_lib.finetune.sweep_compare import Comparison, compare_methods
+from course_lib.finetune.search.sweep import METHODS
+from course_lib.finetune.search.sweep_compare import Comparison, compare_methods
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "points": 4},
@@ -33,7 +33,7 @@ def tiny(folder: Path, name: str) -> str:
     """Write a base of 2 layers x 32 with a tokenizer of the data's training texts."""
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-    from course_lib.finetune.tokenizer import train_tokenizer
+    from course_lib.finetune.pretraining.tokenizer import train_tokenizer
 
     texts = [row.text for row in data.load("language-modeling", name).train]
     tokenizer = train_tokenizer(texts, vocab_size=512, context=64)

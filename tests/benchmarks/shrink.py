@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from course_lib.finetune import data, evaluate, footprint, runs, shrink
+from course_lib.finetune import data, evaluate, runs
+from course_lib.finetune.deploy import footprint, shrink
 from course_lib.finetune.model import quiet
 from course_lib.finetune.recipe import finetune
 
