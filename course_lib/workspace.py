@@ -1,6 +1,6 @@
 """The student's own copy of the lessons, and the JupyterLab that opens it.
 
-``work/`` holds copies of ``notebooks/*.ipynb``. An update of the course brings
+``work/`` holds copies of ``notebooks/*.ipynb`` and of the glossary. An update of the course brings
 new lessons and newer versions of untouched ones; a copy that was changed is
 never overwritten. What was handed out last is remembered by SHA-256 in
 ``work/.course/handed-out.json``; without that file every differing copy counts
@@ -59,7 +59,7 @@ def _handed_out(work: Path) -> dict[str, str]:
 
 
 def copy_lessons(source: Path, work: Path) -> Copied:
-    """Copy ``source/*.ipynb`` into ``work``; never overwrite a changed notebook.
+    """Copy ``source/*.ipynb`` and the glossary into ``work``; never overwrite a changed one.
 
     Raises:
         EnvironmentProblem: when there is no lesson to copy.
@@ -76,7 +76,7 @@ def copy_lessons(source: Path, work: Path) -> Copied:
     record = _handed_out(work)
     done: dict[str, list[str]] = {"new": [], "updated": [], "same": [], "kept": []}
     older: list[str] = []
-    for lesson in lessons:
+    for lesson in [*lessons, *source.glob("glossary.md")]:
         data, target, name = lesson.read_bytes(), work / lesson.name, lesson.name
         digest, before = files.sha256_bytes(data), record.get(lesson.name)
         has = files.sha256_file(target) if target.is_file() else None

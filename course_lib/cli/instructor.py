@@ -11,7 +11,7 @@ from course_lib.cli.show import PROFILES, Command, say, show_json
 def add(command: Command, argv: Sequence[str]) -> None:
     """Add this module's commands to the parser."""
     check = command(
-        "check", run_check, "check the question bank: files, habits, objectives, sections"
+        "check", run_check, "check lessons and questions: coverage, form, references, terms, habits"
     )
     check.add_argument("--schema", choices=("quiz", "exercises"),
                        help="print the JSON Schema of a quiz file or an exercise file")  # fmt: skip
@@ -25,15 +25,16 @@ def add(command: Command, argv: Sequence[str]) -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what is wrong with the question bank; 1 when anything is."""
+    """Print what is wrong with lessons and questions; 1 when anything is."""
     from course_lib.quiz import exercise, lint, schema
+    from course_lib.teach import lint as lessons
 
     if args.schema:
         quiz = args.schema == "quiz"
         show_json((schema.Quiz if quiz else exercise.ExerciseFile).model_json_schema())
         return 0
     bank = lint.load_bank()
-    problems = lint.lint(bank, lint.lesson_sources())
+    problems = lint.lint(bank, lint.lesson_sources()) + lessons.check()
     if args.json:
         show_json({"quizzes": sorted(bank), "problems": problems})
     else:

@@ -19,6 +19,9 @@ from typing import Any
 
 from course_lib import files
 from course_lib.errors import CourseError, DataError, UnknownNameError, UsageError
+from course_lib.teach import glossary
+from course_lib.teach.lesson import NOTES
+from course_lib.teach.lint import alt_text
 
 PROFILES = ("quick", "cpu", "gpu")
 CELL_TIMEOUT = 900  # seconds; the longest cell of the cpu profile takes a few minutes
@@ -54,8 +57,12 @@ def lesson_sources(names: list[str], root: Path | None = None) -> list[Path]:
     return found
 
 
-def read_source(path: Path) -> Any:
+def read_source(path: Path, *, notes: bool = False) -> Any:
     """Convert a MyST lesson to a notebook with stable cell ids and no outputs.
+
+    Args:
+        path: the source file.
+        notes: keep the speaker notes; students' notebooks are made without.
 
     Raises:
         DataError: when the lesson has no cell tagged ``parameters`` or a cell is too long.
@@ -73,6 +80,8 @@ def read_source(path: Path) -> Any:
                 expected="at most 15",
                 next_step="move what it does into course_lib or split the cell",
             )
+    if not notes:
+        book.cells = [c for c in book.cells if NOTES not in c.metadata.get("tags", [])]
     code = [c for c in book.cells if c.cell_type == "code"]
     if not code or "parameters" not in code[0].metadata.get("tags", []):
         raise DataError("the first code cell must be tagged 'parameters'", where=str(path))
@@ -85,10 +94,13 @@ def read_source(path: Path) -> Any:
 
 
 def clean(book: Any) -> Any:
-    """Strip what must not be published: widget state, timings, progress bars, run metadata."""
+    """Strip what must not be published: widget state, progress bars, run metadata.
+
+    Each picture gets the words of the paragraph after it as its alternative text.
+    """
     book.metadata = {k: v for k, v in book.metadata.items() if k in KEPT_METADATA}
     book.metadata["language_info"] = {"name": "python"}
-    for cell in book.cells:
+    for number, cell in enumerate(book.cells):
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "slideshow")}
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]
@@ -102,6 +114,8 @@ def clean(book: Any) -> Any:
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "data" in output and not data:
                 continue
+            if "image/png" in data and (alt := alt_text(book.cells, number)):
+                output["metadata"] = {**output.get("metadata", {}), "image/png": {"alt": alt}}
             kept.append(output)
         cell.outputs = kept
     return book
@@ -193,6 +207,10 @@ def build(
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}", expected=", ".join(PROFILES))
     results = []
+    folder = (root or files.course_root()) / "notebooks"
+    terms = glossary.read_terms(folder / "source" / "glossary")
+    if terms:
+        files.write_text(folder / glossary.PAGE, glossary.page(terms))
     for source in lesson_sources(names, root):
         say(f"building {source.stem} ({profile})")
         built = build_lesson(source, profile, source.parent.parent / f"{source.stem}.ipynb")
