@@ -10,6 +10,7 @@ import pytest
 from course_lib import files
 from course_lib.errors import DataError, UnknownNameError, UsageError
 from course_lib.teach import regenerate
+from course_lib.teach.building import matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,7 +57,7 @@ def test_a_lesson_is_run_in_its_profile_and_cleaned(tmp_path: Path) -> None:
         "display(ipywidgets.IntSlider())"
     )
     root = course(tmp_path, body)
-    (built,) = regenerate.build(["03"], profile="quick", root=root)
+    (built,) = matrix.build(["03"], profiles=["quick"], root=root, out=root / "notebooks")
     assert not built.error
     book = nbformat.read(built.path, as_version=4)
     assert outputs(built.path) == "profile quick\n"
@@ -68,32 +69,33 @@ def test_a_lesson_is_run_in_its_profile_and_cleaned(tmp_path: Path) -> None:
 
 def test_a_failed_lesson_leaves_the_old_notebook(tmp_path: Path) -> None:
     root = course(tmp_path, "raise ValueError('this lesson is broken')")
-    old = root / "notebooks" / "03_tiny.ipynb"
+    old = root / "notebooks" / "quick" / "03_tiny.ipynb"
+    old.parent.mkdir()
     old.write_text("kept")
-    (built,) = regenerate.build([], profile="quick", root=root)
+    (built,) = matrix.build([], profiles=["quick"], root=root, out=root / "notebooks")
     assert "this lesson is broken" in built.error
     assert old.read_text() == "kept"
 
 
 def test_a_dead_kernel_is_reported_and_replaces_nothing(tmp_path: Path) -> None:
     root = course(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    (built,) = regenerate.build(["03_tiny"], profile="quick", root=root)
-    assert "DeadKernelError" in built.error
-    assert not (root / "notebooks" / "03_tiny.ipynb").exists()
+    (built,) = matrix.build(["03_tiny"], profiles=["quick"], root=root, out=root / "notebooks")
+    assert "dead kernel, cell 2" in built.error
+    assert not (root / "notebooks" / "quick" / "03_tiny.ipynb").exists()
 
 
 def test_a_path_of_this_machine_is_refused(tmp_path: Path) -> None:
     root = course(tmp_path, "print(os.getcwd() + '/x')")
-    (built,) = regenerate.build(["03"], profile="quick", root=root)
+    (built,) = matrix.build(["03"], profiles=["quick"], root=root, out=root / "notebooks")
     assert "hold paths of this machine" in built.error
 
 
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
     root = course(tmp_path, "1")
     with pytest.raises(UnknownNameError, match="03_tiny"):
-        regenerate.build(["03_tyni"], profile="quick", root=root)
+        matrix.build(["03_tyni"], profiles=["quick"], root=root, out=root / "notebooks")
     with pytest.raises(UsageError, match="quick, cpu, gpu"):
-        regenerate.build(["03"], profile="fast", root=root)
+        matrix.build(["03"], profiles=["fast"], root=root)
 
 
 def test_a_long_cell_is_refused(tmp_path: Path) -> None:

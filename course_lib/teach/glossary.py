@@ -146,7 +146,12 @@ def _plain(prose: str) -> str:
 def _outside(section: str) -> bool:
     """Whether a section announces or closes: title, objectives, takeaways, reading."""
     title = re.match(r"\d\d · ", section)
-    return bool(title) or section in ("", "Learning objectives", "Key takeaways", "Where to read more")
+    return bool(title) or section in (
+        "",
+        "Learning objectives",
+        "Key takeaways",
+        "Where to read more",
+    )
 
 
 def bad_links(terms: Sequence[Term], lessons: Sequence[Lesson]) -> list[str]:

@@ -1,41 +1,24 @@
-"""Build lesson notebooks from their MyST sources: convert, run with papermill, clean, replace.
+"""From a lesson's MyST source to a notebook, and from an executed notebook to a published one.
 
-A lesson is edited in ``notebooks/source/NN_topic.md`` alone. Building goes one
-way. The finished notebook replaces the old one only when every cell ran, so an
-interrupted or failed build leaves the committed outputs as they were.
+A lesson is edited in ``notebooks/source/NN_topic.md`` alone. Building goes one way; the room
+``building`` runs the notebooks.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import ast
 import re
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_lib import files
-from course_lib.errors import CourseError, DataError, UnknownNameError, UsageError
-from course_lib.teach import glossary
+from course_lib.errors import DataError, UnknownNameError
 from course_lib.teach.lesson import NOTES
 from course_lib.teach.lint import alt_text
 
 PROFILES = ("quick", "cpu", "gpu")
-CELL_TIMEOUT = 900  # seconds; the longest cell of the cpu profile takes a few minutes
 KEPT_METADATA = ("kernelspec", "language_info")
-
-
-@dataclass(frozen=True)
-class Built:
-    """One built lesson: its name, the file written, seconds taken, and the error if it failed."""
-
-    lesson: str
-    path: Path
-    seconds: float
-    error: str = ""
 
 
 def lesson_sources(names: list[str], root: Path | None = None) -> list[Path]:
@@ -93,6 +76,18 @@ def read_source(path: Path, *, notes: bool = False) -> Any:
     return book
 
 
+def parameters_of(book: Any) -> set[str]:
+    """Give the names that the cell tagged ``parameters`` assigns."""
+    cell = next(c for c in book.cells if "parameters" in c.metadata.get("tags", []))
+    return {
+        target.id
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
 def clean(book: Any) -> Any:
     """Strip what must not be published: widget state, progress bars, run metadata.
 
@@ -121,99 +116,12 @@ def clean(book: Any) -> Any:
     return book
 
 
-def find_paths(book: Any) -> list[str]:
+def find_paths(book: Any, root: Path | None = None) -> list[str]:
     """List absolute paths of this machine that appear in outputs (there should be none)."""
     import json
 
     text = json.dumps([c.get("outputs", []) for c in book.cells])
-    places = {str(Path.home()), str(files.course_root()), tempfile.gettempdir()}
+    places = {str(Path.home()), str(root or files.course_root()), tempfile.gettempdir()}
     return sorted(
         {m for p in places if len(p) > 1 for m in re.findall(re.escape(p) + r"/[\w./-]*", text)}
     )
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {k: os.environ.get(k) for k in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, old in before.items():
-            if old is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = old
-
-
-def build_lesson(source: Path, profile: str, out: Path) -> Built:
-    """Run one lesson in ``profile`` and replace ``out`` with the result.
-
-    Returns:
-        The record; ``error`` is set, and ``out`` untouched, when a cell failed.
-    """
-    import nbformat
-    import papermill
-
-    began = time.monotonic()
-    name = source.stem
-    with tempfile.TemporaryDirectory() as temporary:
-        raw, ran = Path(temporary) / "in.ipynb", Path(temporary) / "out.ipynb"
-        nbformat.write(read_source(source), raw)
-        try:
-            with _environment(
-                COURSE_PROFILE=profile, COURSE_RUNS=f"{temporary}/runs", TQDM_DISABLE="1"
-            ):
-                papermill.execute_notebook(
-                    str(raw),
-                    str(ran),
-                    cwd=temporary,
-                    kernel_name="python3",
-                    execution_timeout=CELL_TIMEOUT,
-                    store_widget_state=False,
-                    progress_bar=False,
-                )
-            book = clean(nbformat.read(ran, as_version=4))
-            if leaked := find_paths(book):
-                raise DataError(
-                    "outputs hold paths of this machine", where=name, got=str(leaked[:3])
-                )
-        except CourseError as error:
-            return Built(name, out, time.monotonic() - began, str(error))
-        except Exception as error:  # papermill, nbclient and kernel errors share no base class
-            return Built(name, out, time.monotonic() - began, _short(error))
-        files.write_text(out, nbformat.writes(book) + "\n")
-    return Built(name, out, time.monotonic() - began)
-
-
-def _short(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: " + " | ".join(lines[-2:])[:600]
-
-
-def build(
-    names: list[str],
-    *,
-    profile: str = "cpu",
-    root: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[Built]:
-    """Build lessons into ``notebooks/NN_topic.ipynb``, one after another.
-
-    Raises:
-        UsageError: for an unknown profile.
-        UnknownNameError: for an unknown lesson.
-    """
-    if profile not in PROFILES:
-        raise UsageError(f"unknown profile {profile!r}", expected=", ".join(PROFILES))
-    results = []
-    folder = (root or files.course_root()) / "notebooks"
-    terms = glossary.read_terms(folder / "source" / "glossary")
-    if terms:
-        files.write_text(folder / glossary.PAGE, glossary.page(terms))
-    for source in lesson_sources(names, root):
-        say(f"building {source.stem} ({profile})")
-        built = build_lesson(source, profile, source.parent.parent / f"{source.stem}.ipynb")
-        say(f"  {built.error or 'done'} in {built.seconds:.0f} s")
-        results.append(built)
-    return results

@@ -1,0 +1,1 @@
+"""Building lessons: inputs, one run, the matrix of all, and drift."""
