@@ -1,0 +1,1 @@
+"""Marking what strangers hand in: intake, sandbox, gradebook, regrading, analysis."""
