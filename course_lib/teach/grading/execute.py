@@ -104,7 +104,7 @@ def mark_artefact(question: Artefact, run: Path, gold: Path) -> Verdict:
         return Verdict("needs_review", 0.0, f"the predictions cannot be measured: {error}"[:400])
     if figure is None:
         return Verdict("needs_review", 0.0, "there are no predictions that can be measured")
-    found = grade(question, None, truth=figure)
+    found = grade(question, "handed in", truth=figure)
     outcome = "right" if found.share == 1 else "partial" if found.share else "wrong"
     told = " ".join(found.feedback) or f"{question.metric} {figure:.3f}"
     return Verdict(outcome, found.share, told, {question.metric: figure})
