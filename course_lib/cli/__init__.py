@@ -15,9 +15,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from course_lib import __version__
-from course_lib.cli import instructor, learner, model, operate, toolbox
+from course_lib.cli import classroom, instructor, learner, model, operate, toolbox
 from course_lib.cli.show import say, show_json
 from course_lib.errors import CourseError, Stopped, StorageError
+
+MODULES = (
+    learner,
+    model,
+    toolbox,
+    operate,
+    instructor,
+    classroom,
+)
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -37,7 +46,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         made.set_defaults(action_function=run)
         return made
 
-    for module in (learner, model, toolbox, operate, instructor):
+    for module in MODULES:
         module.add(command, argv)
     return parser
 

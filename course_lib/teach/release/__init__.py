@@ -1,0 +1,1 @@
+"""Handing the course out: the student bundle and the roster."""
