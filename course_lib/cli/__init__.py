@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from course_lib import __version__
-from course_lib.cli import classroom, instructor, learner, model, operate, toolbox
+from course_lib.cli import classroom, grading, instructor, learner, model, operate, toolbox
 from course_lib.cli.show import say, show_json
 from course_lib.errors import CourseError, Stopped, StorageError
 
@@ -26,6 +26,7 @@ MODULES = (
     operate,
     instructor,
     classroom,
+    grading,
 )
 
 

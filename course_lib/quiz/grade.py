@@ -51,7 +51,6 @@ def grade(
     """
     if answer is None or answer == "" or answer == [] or answer == {}:
         return Grade(question.id, UNANSWERED, 0.0, question.points)
-    shown = variants.present(question, seed)
     if isinstance(question, schema.Single):
         return _single(question, answer)
     if isinstance(question, schema.Multiple):
@@ -62,9 +61,9 @@ def grade(
     if isinstance(question, schema.ShortText):
         return _text(question, answer)
     if isinstance(question, schema.Ordering):
-        return _ordering(question, answer, shown.choices)
+        return _ordering(question, answer, variants.choices_of(question))
     if isinstance(question, schema.Matching):
-        return _matching(question, answer, shown.targets)
+        return _matching(question, answer, variants.targets_of(question))
     if isinstance(question, schema.Experiment):
         return _experiment(question, answer, truth)
     if isinstance(question, schema.Artefact):

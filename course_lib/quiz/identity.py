@@ -155,7 +155,7 @@ def enroll(work: Path, token: str, *, replace: bool = False) -> Identity:
     """
     found, path = read_token(token), work / ENROLMENT
     try:
-        before = _read(path) if path.is_file() else None
+        before = read_enrolment(path) if path.is_file() else None
     except DataError:
         before = None  # damaged: this is how it is mended
     if before and before.student != found.student and not replace:
@@ -171,8 +171,8 @@ def enroll(work: Path, token: str, *, replace: bool = False) -> Identity:
     return dataclasses.replace(found, source=str(path))
 
 
-def _read(path: Path) -> Identity:
-    """Read an enrolment; DataError where it is damaged."""
+def read_enrolment(path: Path) -> Identity:
+    """Read an enrolment; DataError where it is damaged. Nothing in it is proved."""
     try:
         return _identity(files.read_json(path), str(path))
     except (DataError, UsageError, OSError) as error:
@@ -189,7 +189,7 @@ def _enrolled(folder: Path) -> Identity | None:
     place = folder.resolve()
     for candidate in (place, *list(place.parents)[:PARENTS]):
         if (candidate / ENROLMENT).is_file():
-            return _read(candidate / ENROLMENT)
+            return read_enrolment(candidate / ENROLMENT)
     return None
 
 

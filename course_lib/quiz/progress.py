@@ -16,7 +16,7 @@ from course_lib.quiz import evidence, exercise, identity, lint, notebook, schema
 from course_lib.quiz.answers import Attempt, Store
 from course_lib.quiz.grade import grade
 from course_lib.quiz.notebook import with_receipts
-from course_lib.quiz.records import RESET
+from course_lib.quiz.replay import Replay
 
 ASSESSMENT = "assessment"
 PASS_QUIZ = 0.7  # a quiz can be tried again at will, so most of it is asked for
@@ -144,21 +144,7 @@ class _Replay:
         self.quiz, self.seed, self.runs, self.gold = quiz, seed, runs, gold
         drawn = {q.id for q in variants.drawn(quiz, seed)} if quiz else set()
         self.questions = {q.id: q for q in quiz.questions if q.id in drawn} if quiz else {}
-        self.latest: dict[str, Attempt] = {}
-        self.hints, self.exercises = dict[str, int](), dict[str, str]()
-
-    def _take(self, one: Attempt) -> None:
-        if one.outcome == RESET or one.question.endswith(f".{RESET}"):
-            named = one.value if isinstance(one.value, list) else list(self.questions)
-            for question in (q for q in named if isinstance(q, str)):
-                self.latest.pop(question, None)
-                self.hints.pop(question, None)
-        elif one.question in self.questions:
-            opened = one.hints if isinstance(one.hints, int) else 0
-            self.latest[one.question] = one
-            self.hints[one.question] = max(self.hints.get(one.question, 0), opened)
-        else:
-            self.exercises[one.question] = one.outcome
+        self.played = Replay(self.questions)
 
     def _share(self, asked: schema.Question) -> float:
         """Give the share of a question's points its newest answer is worth, without hints."""
@@ -166,10 +152,10 @@ class _Replay:
         if isinstance(asked, schema.Experiment):
             truth = evidence.figure(self.runs, asked.run, asked.answer)
         elif isinstance(asked, schema.Code):
-            truth = self.exercises.get(asked.exercise)
+            truth = self.played.exercises.get(asked.exercise)
         elif isinstance(asked, schema.Artefact):
             truth = self._artefact(asked)
-        one = self.latest.get(asked.id)
+        one = self.played.latest.get(asked.id)
         return grade(asked, one.value, self.seed, truth=truth).share if one else 0.0
 
     def _artefact(self, asked: schema.Artefact) -> float | None:
@@ -183,17 +169,17 @@ class _Replay:
                exercises: Sequence[str]) -> LessonProgress:  # fmt: skip
         """Play the attempts through and sum them up."""
         for one in attempts:
-            self._take(one)
+            self.played.take(one)
         asked = list(self.questions.values())
         share = {q.id: self._share(q) for q in asked}
-        done = [e for e in exercises if self.exercises.get(e) == exercise.CORRECT]
-        unanswered = [q for q in self.questions if q not in self.latest]
+        done = [e for e in exercises if self.played.exercises.get(e) == exercise.CORRECT]
+        unanswered = [q for q in self.questions if q not in self.played.latest]
         mastered = {}
         for objective in sorted({q.objective for q in asked}):
             own = [q for q in asked if q.objective == objective]
             worth = sum(share[q.id] * q.points for q in own)
             enough = worth >= MASTERED * sum(q.points for q in own) - ROUNDING
-            mastered[objective] = enough and all(q.id in self.latest for q in own)
+            mastered[objective] = enough and all(q.id in self.played.latest for q in own)
         return LessonProgress(
             lesson, self.quiz.title if self.quiz else f"Lesson {lesson}",
             len(asked) - len(unanswered), len(asked),
@@ -205,7 +191,7 @@ class _Replay:
         )  # fmt: skip
 
     def _cost(self, asked: schema.Question) -> float:
-        opened = max(0, self.hints.get(asked.id, 0))
+        opened = self.played.hints.get(asked.id, 0)
         return min(1.0, sum(h.cost for h in asked.hints[:opened]))
 
 

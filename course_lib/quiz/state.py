@@ -14,6 +14,7 @@ from course_lib.quiz.answers import Attempt, Store
 from course_lib.quiz.grade import grade
 from course_lib.quiz.notebook import notebook_folder, notebook_path, receipts_in
 from course_lib.quiz.records import NEEDS_REVIEW, RECORDED, RESET, UNANSWERED, Grade
+from course_lib.quiz.replay import Replay
 
 ASSESSMENT = "assessment"
 
@@ -45,31 +46,18 @@ class Session:
         self.truth = truth or from_runs
         self.questions = {q.id: q for q in variants.drawn(self.quiz, self.seed)}
         self.store = Store(beside / "answers", lesson)
-        self.hints: dict[str, int] = {}
-        self.latest: dict[str, Attempt] = {}
-        self.tries: dict[str, int] = {}
-        self.exercises: dict[str, str] = {}
+        played = Replay(self.questions)
+        self.hints, self.latest, self.tries = played.hints, played.latest, played.tries
+        self.exercises, self._played = played.exercises, played
         loaded = self.store.load(receipts_in(notebook_path(), lesson))
         self.damage = loaded.damage
         for one in loaded.attempts:
-            self._remember(one)
-
-    def _remember(self, one: Attempt) -> None:
-        if one.outcome == RESET:
-            for question in one.value:
-                for known in (self.latest, self.tries, self.hints):
-                    known.pop(question, None)
-        elif one.question in self.questions:
-            self.latest[one.question] = one
-            self.tries[one.question] = self.tries.get(one.question, 0) + 1
-            self.hints[one.question] = max(self.hints.get(one.question, 0), one.hints)
-        else:
-            self.exercises[one.question] = one.outcome
+            played.take(one)
 
     def keep(self, one: Attempt) -> Attempt:
         """Put an attempt on disk, then take it into account; give it back as kept."""
         kept = self.store.add(one)
-        self._remember(kept)
+        self._played.take(kept)
         return kept
 
     def submit(self, question: str, value: Any) -> dict[str, Any]:

@@ -93,6 +93,18 @@ def present(question: Asked, seed: bytes) -> Presented:
     )
 
 
+def choices_of(question: Asked) -> list[Choice]:
+    """Give the items of an ordering question with their ids, in the order of the sheet."""
+    sheet = question if isinstance(question, Sheet) else sheet_of(question)
+    return _choices("i", sheet.items)
+
+
+def targets_of(question: Asked) -> list[Choice]:
+    """Give the right-hand sides of a matching question with their ids."""
+    sheet = question if isinstance(question, Sheet) else sheet_of(question)
+    return _choices("r", sheet.rights)
+
+
 def fill(text: str, numbers: dict[str, float]) -> str:
     """Put drawn numbers into ``{name}``; other braces, as in LaTeX, stay."""
 
