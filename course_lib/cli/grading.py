@@ -1,4 +1,4 @@
-"""The instructor's commands for marking: grade."""
+"""The instructor's commands for marking: grade, regrade."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from course_lib.cli.show import Command, say, show_json
 
@@ -13,34 +14,79 @@ from course_lib.cli.show import Command, say, show_json
 def add(command: Command, argv: Sequence[str]) -> None:
     """Add this module's commands to the parser."""
     grade = command("grade", run_grade, "mark submissions into a gradebook")
+    again = command("regrade", run_regrade, "replay kept answers with corrected keys")
+    again.add_argument("--why", required=True, metavar="TEXT", help="the reason, for the history")
+    again.add_argument("--void", action="append", default=[], metavar="ITEM",
+                       help="earns everybody its points; may be given several times")  # fmt: skip
+    again.add_argument("--allow-lower", action="store_true", help="also write marks that fall")
+    again.add_argument("--dry-run", action="store_true", help="say what would change")
+    for one in (grade, again):
+        _shared(one)
     grade.add_argument("submission", nargs="+", help="zip files, notebooks, folders of them")
-    grade.add_argument("--gradebook", metavar="FILE", default="gradebook.sqlite")
-    grade.add_argument("--keys", metavar="DIR", help="default: quizzes/assessment/keys")
-    grade.add_argument("--secret", metavar="FILE", help="the secret of 'course roster'; without "
-                       "it everybody is marked on the practice variant")  # fmt: skip
     grade.add_argument("--roster", metavar="CSV", help="who is in the class")
-    grade.add_argument("--policy", metavar="YAML", help="deadlines, attempts, lateness")
-    grade.add_argument("--no-code", action="store_true", help="leave code exercises queued")
     grade.add_argument("--csv", metavar="FILE", help="write the marks as CSV too")
     grade.add_argument("--feedback", metavar="DIR", help="write a page for each student")
 
 
-def run_grade(args: argparse.Namespace) -> int:
-    """Mark every submission; 1 when something could not be marked and is listed."""
-    from course_lib.teach.grading import keys, marking, policy, sandbox, tables
-    from course_lib.teach.grading.gradebook import Gradebook
+def _shared(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--gradebook", metavar="FILE", default="gradebook.sqlite")
+    one.add_argument("--keys", metavar="DIR", help="default: quizzes/assessment/keys")
+    one.add_argument("--secret", metavar="FILE", help="the secret of 'course roster'; without "
+                     "it everybody is marked on the practice variant")  # fmt: skip
+    one.add_argument("--policy", metavar="YAML", help="deadlines, attempts, lateness")
+    one.add_argument("--no-code", action="store_true", help="leave code exercises queued")
+
+
+def _marker(args: argparse.Namespace) -> Any:
+    """Read keys, rules and secret; say so where code cannot be run."""
+    from course_lib.teach.grading import keys, policy, sandbox
     from course_lib.teach.grading.marker import Marker
     from course_lib.teach.release import roster
 
     key = keys.load_keys(keys=Path(args.keys) if args.keys else None)
     rules = policy.read_policy(Path(args.policy) if args.policy else None)
     secret = roster.secret(Path(args.secret)) if args.secret else None
+    if (why := sandbox.available()) and not args.no_code:
+        say(f"code exercises wait: {why}")
+    return Marker(key, rules, secret=secret, run_code=not args.no_code)
+
+
+def run_regrade(args: argparse.Namespace) -> int:
+    """Mark kept answers again where the key changed, and say who changes, by how much and why."""
+    from course_lib.errors import UsageError
+    from course_lib.teach.grading.gradebook import Gradebook
+    from course_lib.teach.grading.regrade import regrade
+
+    if not Path(args.gradebook).is_file():
+        raise UsageError("there is no gradebook", where=args.gradebook,
+                         next_step="'course grade' makes one")  # fmt: skip
+    with Gradebook(Path(args.gradebook), actor="course regrade") as book:
+        found = regrade(book, _marker(args), why=args.why, void=args.void,
+                        allow_lower=args.allow_lower, dry_run=args.dry_run)  # fmt: skip
+    if args.json:
+        show_json(dataclasses.asdict(found))
+        return 0
+    for c in [*found.changes, *found.kept]:
+        kept = "" if c in found.changes else "  (kept: it would fall; --allow-lower)"
+        print(f"{c.student:<20} {c.item:<10} {c.before:g} -> {c.after:g} {c.outcome}{kept}")
+    verb = "would change" if args.dry_run else "changed"
+    print(f"{len(found.items)} items, {found.looked_at:,} marks looked at, "
+          f"{len(found.changes):,} {verb}, {len(found.kept):,} kept")  # fmt: skip
+    for item in found.left:
+        say(f"{item}: depends on files the gradebook does not keep; run 'course grade' again")
+    return 0
+
+
+def run_grade(args: argparse.Namespace) -> int:
+    """Mark every submission; 1 when something could not be marked and is listed."""
+    from course_lib.teach.grading import marking, tables
+    from course_lib.teach.grading.gradebook import Gradebook
+    from course_lib.teach.release import roster
+
     listed = None
     if args.roster:
         listed = {s.student: s.name for s in roster.read_roster(Path(args.roster))}
-    if (why := sandbox.available()) and not args.no_code:
-        say(f"code exercises wait: {why}")
-    marker = Marker(key, rules, secret=secret, run_code=not args.no_code)
+    marker = _marker(args)
     with Gradebook(Path(args.gradebook)) as book:
         report = marking.grade_all(
             [Path(p) for p in args.submission], marker, book, roster=listed, say=say
@@ -50,7 +96,7 @@ def run_grade(args: argparse.Namespace) -> int:
         if args.feedback:
             from course_lib.teach.grading import feedback_page
 
-            feedback_page.write_pages(book, key, marker, Path(args.feedback))
+            feedback_page.write_pages(book, marker, Path(args.feedback))
     told = {
         "graded": report.graded, "known": report.known, "students": len(report.students),
         "changed": report.changed, "outcomes": dict(report.outcomes),

@@ -24,7 +24,8 @@ CREATE TABLE students(student TEXT PRIMARY KEY, name TEXT, course TEXT, enrolled
 CREATE TABLE submissions(id INTEGER PRIMARY KEY, student TEXT, file TEXT, sha256 TEXT,
   handed_in TEXT, graded TEXT, late_seconds INTEGER, status TEXT, UNIQUE(student, sha256));
 CREATE TABLE answers(id INTEGER PRIMARY KEY, submission INTEGER, student TEXT, quiz TEXT,
-  question TEXT, version INTEGER, attempt INTEGER, value TEXT, time TEXT, hints INTEGER);
+  question TEXT, version INTEGER, attempt INTEGER, value TEXT, time TEXT, hints INTEGER,
+  outcome TEXT);
 CREATE INDEX answers_by_question ON answers(quiz, question, student);
 CREATE TABLE marks(student TEXT, quiz TEXT, item TEXT, kind TEXT, answer INTEGER, points REAL,
   out_of REAL, share REAL, outcome TEXT, key TEXT, version INTEGER, graded TEXT, detail TEXT,
@@ -193,10 +194,10 @@ class Gradebook:
         """Keep answers as they were given; give their numbers."""
         (last,) = self.db.execute("SELECT coalesce(max(id), 0) FROM answers").fetchone()
         self.db.executemany(
-            "INSERT INTO answers VALUES(?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO answers VALUES(?,?,?,?,?,?,?,?,?,?,?)",
             [
                 (last + i, submission, student, a.quiz, a.question, a.version, a.attempt,
-                 json.dumps(a.value, ensure_ascii=True), a.time, a.hints)
+                 json.dumps(a.value, ensure_ascii=True), a.time, a.hints, a.outcome)
                 for i, a in enumerate(attempts, 1)
             ],
         )  # fmt: skip
