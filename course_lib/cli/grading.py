@@ -1,4 +1,4 @@
-"""The instructor's commands for marking: grade, regrade."""
+"""The instructor's commands for marking: grade, regrade, analyze."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def add(command: Command, argv: Sequence[str]) -> None:
                        help="earns everybody its points; may be given several times")  # fmt: skip
     again.add_argument("--allow-lower", action="store_true", help="also write marks that fall")
     again.add_argument("--dry-run", action="store_true", help="say what would change")
+    look = command("analyze", run_analyze, "say what the marks tell about the questions")
+    look.add_argument("--gradebook", metavar="FILE", default="gradebook.sqlite")
+    look.add_argument("--keys", metavar="DIR", help="default: quizzes/assessment/keys")
+    look.add_argument("--out", metavar="HTML", default="analysis.html")
     for one in (grade, again):
         _shared(one)
     grade.add_argument("submission", nargs="+", help="zip files, notebooks, folders of them")
@@ -51,16 +55,42 @@ def _marker(args: argparse.Namespace) -> Any:
     return Marker(key, rules, secret=secret, run_code=not args.no_code)
 
 
+def _existing(path: str) -> Path:
+    from course_lib.errors import UsageError
+
+    if not Path(path).is_file():
+        raise UsageError("there is no gradebook", where=path, next_step="'course grade' makes one")
+    return Path(path)
+
+
+def run_analyze(args: argparse.Namespace) -> int:
+    """Write the analysis as a page and print the items to look at."""
+    from course_lib import files
+    from course_lib.teach.grading import analysis, keys, report
+    from course_lib.teach.grading.gradebook import Gradebook
+
+    key = keys.load_keys(keys=Path(args.keys) if args.keys else None)
+    with Gradebook(_existing(args.gradebook)) as book:
+        found = analysis.analyze(book, key)
+    files.write_text(Path(args.out), report.page(found))
+    if args.json:
+        show_json(dataclasses.asdict(found))
+        return 0
+    for quiz in found.quizzes:
+        print(f"quiz {quiz.quiz}: {quiz.students:,} students, mean {100 * quiz.mean:.0f}%, "
+              f"alpha {quiz.alpha:.2f}")  # fmt: skip
+        for item in (i for i in quiz.items if i.flags):
+            print(f"  {item.item:<10}{'; '.join(item.flags)}")
+    print(args.out)
+    return 0
+
+
 def run_regrade(args: argparse.Namespace) -> int:
     """Mark kept answers again where the key changed, and say who changes, by how much and why."""
-    from course_lib.errors import UsageError
     from course_lib.teach.grading.gradebook import Gradebook
     from course_lib.teach.grading.regrade import regrade
 
-    if not Path(args.gradebook).is_file():
-        raise UsageError("there is no gradebook", where=args.gradebook,
-                         next_step="'course grade' makes one")  # fmt: skip
-    with Gradebook(Path(args.gradebook), actor="course regrade") as book:
+    with Gradebook(_existing(args.gradebook), actor="course regrade") as book:
         found = regrade(book, _marker(args), why=args.why, void=args.void,
                         allow_lower=args.allow_lower, dry_run=args.dry_run)  # fmt: skip
     if args.json:
