@@ -145,6 +145,37 @@ def question_answering(
     }
 
 
+def in_passage(answer: str, passage: str) -> bool:
+    """Tell whether an answer stands in a passage: its words in a row, after normalising.
+
+    Whole words, so that ``1 pm`` is not found in ``11 pm``; an empty answer stands in any.
+    """
+    ours, theirs = normalise_answer(answer).split(), normalise_answer(passage).split()
+    starts = range(len(theirs) - len(ours) + 1)
+    return not ours or any(theirs[i : i + len(ours)] == ours for i in starts)
+
+
+def hallucination(predictions: Sequence[str], passages: Sequence[str]) -> dict[str, Any]:
+    """Give the share of given answers that stand nowhere in their passage.
+
+    Empty predictions give no answer and are left out. A fair answer in other words counts
+    too, for only the words are looked up.
+
+    Returns:
+        ``hallucination`` with ``hallucination_interval``, None for both when nothing was
+        answered, and ``answered``, how many were.
+    """
+    pairs = zip(predictions, passages, strict=True)
+    made_up = [float(not in_passage(p, text)) for p, text in pairs if normalise_answer(p)]
+    rate = math.fsum(made_up) / len(made_up) if made_up else None
+    interval = list(bootstrap_interval(made_up)) if made_up else None
+    return {
+        "hallucination": rate,
+        "hallucination_interval": interval,
+        "answered": len(made_up),
+    }
+
+
 def generation(predictions: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
     """Give BLEU and chrF (sacrebleu, 0 to 100), ROUGE-1 and ROUGE-L F (0 to 1), exact match."""
     import sacrebleu
@@ -161,6 +192,22 @@ def generation(predictions: Sequence[str], targets: Sequence[str]) -> dict[str, 
         "rougeL": math.fsum(r["rougeL"].fmeasure for r in rouge) / len(rouge),
         "exact_match": math.fsum(exact) / len(exact),
     }
+
+
+def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Give the entities of an IOB2 tag sequence as ``(type, first word, word after the last)``.
+
+    As seqeval's strict mode reads it: an ``I-`` tag that continues nothing opens nothing.
+    """
+    found: list[tuple[str, int, int]] = []
+    start, kind = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        if kind and tag != f"I-{kind}":
+            found.append((kind, start, place))
+            kind = ""
+        if tag.startswith("B-"):
+            start, kind = place, tag[2:]
+    return found
 
 
 def tagging(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -50,6 +50,12 @@ def test_each_repair_gives_the_ledgers_text_and_says_what_it_changed(kind: str) 
         assert text == change.after != change.before
 
 
+def test_taking_out_quoted_mail_leaves_other_line_ends_alone() -> None:
+    plain = "First line,\r\nsecond line.\r\n\r\n"
+    assert repair.strip_quoted(plain) == plain
+    assert repair.strip_quoted("Thanks.\r\n\r\n> old words\r\n> more") == "Thanks."
+
+
 def test_rows_without_damage_stay_as_they_are() -> None:
     rows = [r for r in even() if not ledger()[r["id"]]["damage"]]
     done = clean.clean(rows, steps=list(clean.TEXT_STEPS))

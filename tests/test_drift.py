@@ -16,7 +16,7 @@ from scipy import stats
 
 from course_lib import files
 from course_lib.errors import DataError, UsageError
-from course_lib.finetune.deploy.drift import Monitor, observe, psi
+from course_lib.finetune.deploy.drift import Monitor, observe, psi, watch
 from course_lib.finetune.deploy.drift_signals import mmd
 from course_lib.finetune.deploy.registry import Registry
 from course_lib.finetune.recipe import finetune
@@ -81,6 +81,18 @@ def test_the_planted_drift_is_noticed_within_100_rows_and_not_before(
     assert str(alarm).startswith(f"drift after {alarm.row} rows: ")
     for value, limit in alarm.signals.values():
         assert value > limit
+
+
+def test_watching_gives_the_alarms_at_their_places_and_every_look(
+    monitor: Monitor, rows: dict[str, Rows]
+) -> None:
+    first = first_alarm(monitor, rows["stream"][250:])
+    monitor.reset()
+    alarms, track = watch(monitor, rows["stream"][250:620], after=250)
+    assert alarms[0].row == first.row + 250 and alarms[0].signals == first.signals
+    assert [row for row, _ in track] == list(range(350, 621, monitor.every))
+    look = dict(track)[alarms[0].row]
+    assert all(look[name] == value for name, (value, _) in first.signals.items())
 
 
 def test_no_alarm_in_twenty_undrifted_streams(

@@ -47,6 +47,25 @@ def test_classification_agrees_with_scikit_learn() -> None:
     assert low <= found["accuracy"] <= high
 
 
+@pytest.mark.parametrize(
+    ("answer", "stands"),
+    [("The 21 Days.", True), ("21", True), ("1 day", False), ("days 21", False), ("", True),
+     ("2", False), ("21 days it", True)],
+)  # fmt: skip
+def test_an_answer_stands_in_a_passage_word_for_word(answer: str, stands: bool) -> None:
+    assert metrics.in_passage(answer, "A back order waits 21 days; it is cancelled then.") is stands
+
+
+def test_hallucination_counts_given_answers_alone() -> None:
+    passage = "Express costs £8.95 and is ordered before 1 pm."
+    found = metrics.hallucination(["", "2 pm", "before 1 pm", "the."], [passage] * 4)
+    assert found["hallucination"] == 0.5 and found["answered"] == 2
+    low, high = found["hallucination_interval"]
+    assert low <= 0.5 <= high
+    silent = metrics.hallucination(["", "The"], [passage] * 2)
+    assert silent == {"hallucination": None, "hallucination_interval": None, "answered": 0}
+
+
 def test_generation_and_tags_come_from_their_libraries() -> None:
     import sacrebleu
     from seqeval.metrics import f1_score

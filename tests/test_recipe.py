@@ -163,3 +163,19 @@ def test_a_larger_base_gets_a_smaller_rate_unless_one_was_given() -> None:
     config, _, resolved = resolve("classification", "cpu", {"learning_rate": "0.002"}, 0, 100)
     assert fit_to_base(config, resolved, 135_000_000).learning_rate == 0.002
     assert resolved["learning_rate"] == {"value": 0.002, "reason": "given"}
+
+
+@pytest.mark.parametrize("head", ["question-answering-span", "classification", "completion"])
+@pytest.mark.parametrize("saved", ["embedded", "question-answering-span"])
+def test_every_head_starts_from_the_body_of_the_base(tmp_path: Path, head: str, saved: str) -> None:
+    body = load_base("embedded", task="language-modeling")[0].base_model.state_dict()
+    base = saved
+    if saved != "embedded":  # a file whose body has another name
+        base = str(tmp_path / "span")
+        model, tokenizer = load_base("embedded", task=saved)
+        model.save_pretrained(base)
+        tokenizer.save_pretrained(base)
+    found = load_base(base, task=head, labels=("a", "b"))[0].base_model.state_dict()
+    assert all(torch.equal(found[name], weights) for name, weights in body.items())
+    fresh = load_base("embedded", task=head, labels=("a", "b"), from_scratch=True)[0]
+    assert not torch.equal(fresh.get_input_embeddings().weight, body["embed_tokens.weight"])

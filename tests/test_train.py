@@ -180,7 +180,8 @@ def test_losses_equal_those_of_the_trainer(
     result = train(ours, data, None, config, pad_id=tokenizer.pad_token_id)
     found = [row["loss"] for row in result.history]
     assert len(found) == len(expected) == steps
-    assert found[-1] < found[0]
+    if size > 1 or steps > 5:  # five steps of a row each differ by their rows
+        assert found[-1] < found[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=within)
 
 

@@ -49,8 +49,9 @@ def run_check(args: argparse.Namespace) -> int:
         quiz = args.schema == "quiz"
         show_json((schema.Quiz if quiz else exercise.ExerciseFile).model_json_schema())
         return 0
-    bank = lint.load_bank()
-    problems = lint.lint(bank, lint.lesson_sources()) + lessons.check()
+    keyed, stale = lint.load_assessment()
+    bank = lint.load_bank() | keyed
+    problems = lint.lint(bank, lint.lesson_sources()) + stale + lessons.check()
     if args.json:
         show_json({"quizzes": sorted(bank), "problems": problems})
     else:

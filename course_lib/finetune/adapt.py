@@ -26,6 +26,10 @@ FAMILIES = {
         ("gate_proj", "up_proj", "down_proj"),
     ),
     "GPT-2": (("attn.c_attn", "attn.c_proj"), ("mlp.c_fc", "mlp.c_proj")),
+    "GPT-NeoX": (
+        ("attention.query_key_value", "attention.dense"),
+        ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+    ),
 }
 _TASK_TYPES = {
     "ForSequenceClassification": "SEQ_CLS",

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from course_lib import metrics
-from course_lib.finetune.records import Example, Splits
+from course_lib.finetune.records import Evaluation, Example, Splits
 
 CALIBRATION = 32  # training texts whose mean score is a label's prior
+MOST_REMEMBERED = 8
+_REMEMBERED: dict[int, Evaluation] = {}
 
 
 def classification_baselines(data: Splits, rows: Sequence[Example] = ()) -> dict[str, Any]:
@@ -47,12 +49,38 @@ def tfidf() -> Any:
     return make_pipeline(features, LogisticRegression(C=10, max_iter=1000))
 
 
+def tfidf_evaluation(train: Sequence[Example], rows: Sequence[Example]) -> Evaluation:
+    """Train the pipeline of :func:`tfidf` and measure it row by row, as a run's model is.
+
+    Args:
+        train: labelled rows. rows: what to classify and measure on.
+    """
+    model = tfidf().fit([r.text for r in train], [str(r.label) for r in train])
+    labels = [str(c) for c in model.classes_]
+    return _measured(rows, labels, model.predict_proba([r.text for r in rows]))
+
+
 def question_baselines(rows: Sequence[Example]) -> dict[str, Any]:
     """Give EM and F1 of word overlap (the sentence closest to the question) and of no answer."""
+    return {name: dict(found.metrics) for name, found in question_evaluations(rows).items()}
+
+
+def question_evaluations(rows: Sequence[Example]) -> dict[str, Evaluation]:
+    """Measure the baselines of :func:`question_baselines` row by row, as a run's model is."""
     gold = [r.answers for r in rows]
+    said = {
+        "lexical_overlap": [overlap_answer(r) for r in rows],
+        "always_empty": [""] * len(rows),
+    }
     return {
-        "lexical_overlap": metrics.question_answering([overlap_answer(r) for r in rows], gold),
-        "always_empty": metrics.question_answering([""] * len(rows), gold),
+        name: Evaluation(
+            metrics.question_answering(answers, gold),
+            tuple(
+                {"id": r.id, "gold": list(r.answers), "prediction": answer}
+                for r, answer in zip(rows, answers, strict=True)
+            ),
+        )
+        for name, answers in said.items()
     }
 
 
@@ -78,7 +106,17 @@ def overlap_answer(row: Example) -> str:
 def label_likelihood(
     base: str, rows: Sequence[Example], data: Splits, *, shots: int = 0, seed: int = 0
 ) -> dict[str, Any]:
+    """Give the metrics of :func:`asked`."""
+    return dict(asked(base, rows, data, shots=shots, seed=seed).metrics)
+
+
+def asked(
+    base: str, rows: Sequence[Example], data: Splits, *, shots: int = 0, seed: int = 0
+) -> Evaluation:
     """Ask a base for labels without training it: calibrated likelihood of the label's words.
+
+    The probabilities are the calibrated likelihoods, divided by their sum over the labels. The
+    last answers are remembered: asked again the same, they are given again.
 
     A label's mean score over training texts (without their labels) is subtracted, so that a
     label does not win for being a common word (batch calibration, Zhou et al. 2023).
@@ -93,13 +131,17 @@ def label_likelihood(
     import random
 
     from course_lib.finetune.generate import log_likelihood
-    from course_lib.finetune.model import load_base
+    from course_lib.finetune.model import base_path, base_sha256, load_base
     from course_lib.finetune.prepare import TOPIC_PROMPT
 
-    model, tokenizer = load_base(base, task="language-modeling")
     rng = random.Random(seed)
     order = rng.sample(range(len(data.train)), min(shots + CALIBRATION, len(data.train)))
     shown, quiet = order[:shots], order[shots:]
+    weights = base_sha256(base_path(base))
+    key = hash((weights, tuple(rows), tuple(data.train[i] for i in order), data.labels, shots))
+    if weights and key in _REMEMBERED:
+        return _REMEMBERED[key]
+    model, tokenizer = load_base(base, task="language-modeling")
     names = [_words(label) for label in data.labels]
 
     def ask(text: str, words: int = 60) -> str:
@@ -111,8 +153,27 @@ def label_likelihood(
     pairs = [(head + ask(text), name) for text in texts for name in names]
     found = np.array(log_likelihood(model, tokenizer, pairs)).reshape(len(texts), len(names))
     prior = found[: len(quiet)].mean(0) if quiet else 0.0
-    guesses = [data.labels[i] for i in (found[len(quiet) :] - prior).argmax(1)]
-    return metrics.classification([str(r.label) for r in rows], guesses)
+    scores = found[len(quiet) :] - prior
+    likely = np.exp(scores - scores.max(1, keepdims=True))
+    if len(_REMEMBERED) >= MOST_REMEMBERED:
+        _REMEMBERED.clear()
+    _REMEMBERED[key] = _measured(rows, data.labels, likely / likely.sum(1, keepdims=True))
+    return _REMEMBERED[key]
+
+
+def _measured(rows: Sequence[Example], labels: Sequence[str], likely: np.ndarray) -> Evaluation:
+    """Give the evaluation of class probabilities ``[rows, labels]``."""
+    predictions = tuple(
+        {
+            "id": r.id,
+            "gold": str(r.label),
+            "prediction": labels[int(p.argmax())],
+            "probabilities": {n: round(float(v), 6) for n, v in zip(labels, p, strict=True)},
+        }
+        for r, p in zip(rows, likely, strict=True)
+    )
+    gold, guesses = ([str(p[k]) for p in predictions] for k in ("gold", "prediction"))
+    return Evaluation(metrics.classification(gold, guesses), predictions)
 
 
 def _words(label: str) -> str:

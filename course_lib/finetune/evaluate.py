@@ -114,14 +114,25 @@ def best_span(
     """
     if not count:
         return None
+    span, lead = leading_span(starts, ends, first, count, longest)
+    return None if lead < 0 else span
+
+
+def leading_span(
+    starts: torch.Tensor, ends: torch.Tensor, first: int, count: int, longest: int = 30
+) -> tuple[tuple[int, int], float]:
+    """Give the likeliest passage span and its lead over "no answer", in logits.
+
+    Args:
+        starts, ends, first, count, longest: as for :func:`best_span`; ``count`` at least 1.
+    """
     s, e = starts[first : first + count].double(), ends[first : first + count].double()
     table = s[:, None] + e[None, :]
     allowed = torch.ones_like(table).triu().tril(longest - 1).bool()
     table = table.masked_fill(~allowed, -torch.inf)
     best = int(table.argmax())
-    if float(table.flatten()[best]) < float(starts[0].double() + ends[0].double()):
-        return None
-    return best // count, best % count
+    lead = float(table.flatten()[best]) - float(starts[0].double() + ends[0].double())
+    return (best // count, best % count), lead
 
 
 def _answers(rows: Sequence[Example], guesses: Sequence[str]) -> Evaluation:

@@ -1,8 +1,9 @@
 """Comparisons over seeds: every arm, size and seed as a fine-tune, kept as its ``run.json``.
 
 An experiment is a YAML file ``notebooks/experiments/NAME.yaml``; its results lie in
-``notebooks/experiments/NAME/ARM.SIZE.SEED.json``. What is there already is not run
-again, so an interrupted experiment goes on where it stopped.
+``notebooks/experiments/NAME/ARM.SIZE.SEED.json``. An arm is what ``recipe.finetune`` takes;
+``first`` lists stages (``task``, ``data``, ``settings``) that its base goes through before.
+What is there already is not run again, so an interrupted experiment goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -164,12 +165,17 @@ def _one_arm(
 ) -> dict[str, Any]:
     """Run one arm at one size and seed in a folder of its own; give its run.json."""
     from course_lib.finetune.recipe import finetune
+    from course_lib.finetune.staged import Stage, staged
 
     options = dict(plan["arms"][arm] or {})
+    first = [Stage(**stage) for stage in options.pop("first", ())]
     settings = dict(options.pop("settings", {}))
     if size != "all":
         settings["train_rows"] = int(size)
     with tempfile.TemporaryDirectory(prefix="course-experiment-") as work:
+        if first:
+            staged(first, Path(work) / "first", base=base, seed=seed)
+            base = str(max((Path(work) / "first").glob("*/model")))  # of the last stage
         run = finetune(
             plan["task"],
             data or plan["data"],
@@ -201,6 +207,20 @@ def table(name: str) -> list[Cell]:
         for key, found in baselines.items():
             cells += _cell(key, size, found, plan["metric"])
     return cells
+
+
+def by_size(cells: Sequence[Cell], whole: int) -> dict[str, list[tuple[int, float, float, float]]]:
+    """Give each arm's ``(rows, mean, low, high)`` by rows, such as for a learning curve.
+
+    Args:
+        cells: of a table.
+        whole: rows of the full training set, in the place of ``"all"``.
+    """
+    found: dict[str, list[tuple[int, float, float, float]]] = {}
+    for c in cells:
+        size = whole if c.size == "all" else int(c.size)
+        found.setdefault(c.arm, []).append((size, c.mean, c.low, c.high))
+    return {arm: sorted(line) for arm, line in found.items()}
 
 
 def markdown(cells: Sequence[Cell], percent: bool = True) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from course_lib.errors import DataError
@@ -101,6 +102,23 @@ def prompt_and_target(tokenizer: Any, row: Example) -> tuple[str, str]:
         messages[:-1], tokenize=False, add_generation_prompt=True
     )
     return prompt, messages[-1]["content"]
+
+
+@torch.no_grad()
+def next_logits(model: Any, tokenizer: Any, text: str) -> tuple[np.ndarray, list[int]]:
+    """Give the logits of the token after a text, float64 ``[vocabulary]``, and the text's ids.
+
+    A text too long for the context loses its beginning, as in :func:`complete`.
+
+    Raises:
+        DataError: for an empty text.
+    """
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"][-context_of(model) :]
+    if not ids:
+        raise DataError("an empty prompt", next_step="give at least one word")
+    device = next(model.parameters()).device
+    found = model.eval()(input_ids=torch.tensor([ids], device=device)).logits[0, -1]
+    return found.double().cpu().numpy(), list(ids)
 
 
 @torch.no_grad()

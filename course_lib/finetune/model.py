@@ -118,7 +118,7 @@ def load_base(
             model = builder.from_config(config).to(dtype)
         else:
             with quiet():
-                model = builder.from_pretrained(path, dtype=dtype, **pinned, **extra)
+                model = _pretrained(builder, path, {"dtype": dtype, **pinned}, extra)
     except (OSError, ValueError, KeyError) as error:
         raise _load_error(base, path, error) from error
     if tokenizer.pad_token_id is None:
@@ -126,6 +126,27 @@ def load_base(
     model.config.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"
     return model.eval(), tokenizer
+
+
+def _pretrained(builder: Any, path: str, options: dict[str, Any], extra: dict[str, Any]) -> Any:
+    """Load a model, with its body even where its class names it otherwise than the file does.
+
+    A Llama's span head calls its body ``transformer``, its other heads ``model``; transformers
+    then leaves the body random and says no more than that keys are missing.
+    """
+    import transformers
+
+    options = {**options, "output_loading_info": True}
+    model, info = builder.from_pretrained(path, **options, **extra)
+    missing = sorted(info["missing_keys"])
+    if not any(name.startswith(f"{model.base_model_prefix}.") for name in missing):
+        return model
+    for other in (transformers.AutoModel, transformers.AutoModelForQuestionAnswering):
+        found, info = other.from_pretrained(path, **options)
+        if all(name.startswith("qa_outputs") for name in info["missing_keys"]):
+            model.base_model.load_state_dict(found.base_model.state_dict())
+            return model
+    raise ValueError(f"the weights of the body are missing: {missing[0]}")
 
 
 class quiet:

@@ -6,11 +6,13 @@ prediction happens once, in ``batch``. Nothing is ever shortened silently.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from course_lib.errors import DataError
+from course_lib.finetune import chat
 from course_lib.finetune.flat import Rows
 from course_lib.finetune.loss import IGNORE
 from course_lib.finetune.records import Example, Prepared
@@ -188,10 +190,7 @@ def chats(examples: Iterable[Example], tokenizer: Any, context: int) -> Prepared
     rows = Rows("completion")
     for row in examples:
         messages = [{"role": role, "content": content} for role, content in row.turns]
-        coded = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        ids, mask = list(coded["input_ids"]), list(coded["assistant_masks"])
+        ids, mask = chat.coded(tokenizer, messages)
         rows.cut += len(ids) > context
         ids, mask = ids[-context:], mask[-context:]
         if not any(mask):
@@ -227,6 +226,14 @@ def token_classification(
         else:
             rows.dropped += 1
     return rows.done()
+
+
+def unmasked(data: Prepared) -> Prepared:
+    """Give the same rows with the loss on every token, prompt and all.
+
+    What forgetting the mask does: for showing, comparing and diagnosing it.
+    """
+    return dataclasses.replace(data, labels=data.ids.copy())
 
 
 def encode(

@@ -44,9 +44,10 @@ def compare_ways(
     freeze: int = 2,
     settings: Mapping[str, Any] | None = None,
     ways: Sequence[str] = ("full", "frozen", "cached", "lora"),
+    apart: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Way]:
-    """Fine-tune a classifier in several ways; each run is a process of its own, one at a time.
+    """Fine-tune a classifier in several ways, one at a time, each run in a process of its own.
 
     Args:
         data_name: a classification set; base: what ``model.load_base`` takes.
@@ -54,6 +55,8 @@ def compare_ways(
         freeze: lower layers held still in ``frozen`` and ``cached``.
         settings: of every run, such as ``{"epochs": 2, "lora_rank": 4, "test_rows": 100}``.
         ways: which of the four.
+        apart: False runs them all in this process: sooner begun, but what one run leaves
+            in memory another may use, so its memory says less.
         say: gets one line a run.
 
     Returns:
@@ -76,9 +79,13 @@ def compare_ways(
     spawn = multiprocessing.get_context("spawn")
     for count, seed, way in [(c, s, w) for c in rows for s in seeds for w in ways]:
         given = {**(settings or {}), **own[way]}
+        job = (way, data_name, base, count, seed, given)
         try:
-            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                run = pool.submit(_one_way, way, data_name, base, count, seed, given).result()
+            if apart:
+                with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                    run = pool.submit(_one_way, *job).result()
+            else:
+                run = _one_way(*job)
         except BrokenProcessPool:
             raise EnvironmentProblem(
                 "a run was ended from outside, perhaps because memory ran out", where=way

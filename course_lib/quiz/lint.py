@@ -13,7 +13,7 @@ from pathlib import Path
 
 from course_lib import files
 from course_lib.errors import DataError
-from course_lib.quiz import render, schema
+from course_lib.quiz import paper, render, schema
 
 ROOM = 0.05  # what a habit may score above chance over the bank
 FEWEST_PER_OBJECTIVE = 2
@@ -38,6 +38,27 @@ def load_bank(folder: Path | None = None) -> dict[str, schema.Quiz]:
     if faults:
         raise DataError(f"{len(faults)} quiz files have faults\n" + "\n".join(faults))
     return found
+
+
+def load_assessment(folder: Path | None = None) -> tuple[dict[str, schema.Quiz], list[str]]:
+    """Read the keyed assessment where it lies beside the quizzes, and compare its paper.
+
+    Returns:
+        The assessment by its path below the folder ({} where it is kept elsewhere), and a
+        line where the paper that is handed out is not the one this key makes.
+
+    Raises:
+        DataError: with the faults of the file.
+    """
+    folder = folder or files.course_root() / "quizzes"
+    keyed = folder / "assessment" / "keys" / "assessment.yaml"
+    if not keyed.is_file():
+        return {}, []
+    quiz, sheet = schema.load_quiz(keyed), folder / "assessment" / "paper.yaml"
+    made = paper.dump(paper.paper_of(quiz))
+    same = sheet.is_file() and files.read_text(sheet) == made
+    stale = "assessment/paper.yaml is not what its key makes: write paper.dump(paper.paper_of(key))"
+    return {"assessment/keys/assessment.yaml": quiz}, [] if same else [stale]
 
 
 def lint(
@@ -87,7 +108,7 @@ def _one(name: str, quiz: schema.Quiz, lessons: Mapping[str, str]) -> list[str]:
         if n < FEWEST_PER_OBJECTIVE and quiz.id != "assessment"
     ]
     if quiz.status == "ready":
-        problems += _links(name, quiz, lessons.get(quiz.lesson), asked)
+        problems += _links(name, quiz, lessons, asked)
     return problems
 
 
@@ -106,12 +127,16 @@ def _asks_negatively(stem: str) -> bool:
     return bool(re.search(r"\b(which|what|who)\b.*\b(not|never|except)\b", last, re.I))
 
 
-def _links(name: str, quiz: schema.Quiz, lesson: str | None, asked: Mapping[str, int]) -> list[str]:
+def _links(
+    name: str, quiz: schema.Quiz, lessons: Mapping[str, str], asked: Mapping[str, int]
+) -> list[str]:
     """Check objectives and sections against the lesson's text."""
+    if quiz.id == "assessment":
+        return [p for q in quiz.questions for p in _own_lesson(name, q, lessons)]
+    lesson = lessons.get(quiz.lesson)
     if lesson is None:
         return [f"{name}: lesson {quiz.lesson} is not written; say 'status: draft'"]
-    objectives = set(re.findall(rf"^- \*\*({quiz.lesson}\.\d+)\*\*", lesson, re.M))
-    sections = {h.strip() for h in re.findall(r"^#{2,3} (.+)$", lesson, re.M)}
+    objectives, sections = _parts(lesson, quiz.lesson)
     problems = [
         f"{name}: objective {o} is not asked about" for o in sorted(objectives - set(asked))
     ]
@@ -121,6 +146,26 @@ def _links(name: str, quiz: schema.Quiz, lesson: str | None, asked: Mapping[str,
         if q.section not in sections:
             problems.append(f"{name}, {q.id}: the lesson has no section {q.section!r}")
     return problems
+
+
+def _parts(lesson: str, number: str) -> tuple[set[str], set[str]]:
+    """Give the objectives a lesson declares, and the titles of its sections."""
+    objectives = set(re.findall(rf"^- \*\*({number}\.\d+)\*\*", lesson, re.M))
+    return objectives, {h.strip() for h in re.findall(r"^#{2,3} (.+)$", lesson, re.M)}
+
+
+def _own_lesson(name: str, asked: schema.Question, lessons: Mapping[str, str]) -> list[str]:
+    """Check a question of the assessment against the lesson its objective belongs to."""
+    number = asked.objective[:2]
+    if number not in lessons:
+        return [f"{name}, {asked.id}: lesson {number} is not written"]
+    objectives, sections = _parts(lessons[number], number)
+    found = []
+    if asked.objective not in objectives:
+        found.append(f"{name}, {asked.id}: lesson {number} has no objective {asked.objective}")
+    if asked.section not in sections:
+        found.append(f"{name}, {asked.id}: lesson {number} has no section {asked.section!r}")
+    return found
 
 
 def habits(questions: Sequence[schema.Question]) -> list[str]:

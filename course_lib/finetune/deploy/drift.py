@@ -28,7 +28,7 @@ import numpy as np
 from course_lib.errors import DataError, UsageError
 from course_lib.finetune.deploy.drift_signals import Batch, Features, Row, mmd, observe, psi
 
-__all__ = ["Alarm", "Monitor", "observe", "psi"]
+__all__ = ["Alarm", "Monitor", "observe", "psi", "watch"]
 
 STREAMS = 300  # undrifted streams drawn to find the limits
 MOST_REFERENCE = 500  # rows kept of a longer reference: the limits cost its square
@@ -185,6 +185,28 @@ class Monitor:
             for name, values in found.items():
                 largest.setdefault(name, []).append(float(values.max()))
         return {name: np.array(values) for name, values in largest.items()}
+
+
+def watch(
+    monitor: Monitor, rows: Iterable[Row], *, after: int = 0
+) -> tuple[list[Alarm], list[tuple[int, dict[str, float]]]]:
+    """Send rows past a monitor and keep what it saw at each look, for a figure.
+
+    Args:
+        monitor: fresh, or after :meth:`Monitor.reset`.
+        rows: of the stream, in order.
+        after: rows of the stream that came before them; added to every place.
+
+    Returns:
+        The alarms, and ``(row, values by signal)`` at each look.
+    """
+    alarms, track = [], []
+    for row in rows:
+        if alarm := monitor.update(row):
+            alarms.append(Alarm(alarm.row + after, alarm.signals))
+        if monitor.seen >= monitor.window and monitor.seen % monitor.every == 0:
+            track.append((monitor.seen + after, monitor.values()))
+    return alarms, track
 
 
 def _gumbel_quantile(largest: np.ndarray, level: float) -> float:

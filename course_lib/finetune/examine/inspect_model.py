@@ -114,6 +114,30 @@ def token_probabilities(
 
 
 @torch.no_grad()
+def next_tokens(
+    model: Any, tokenizer: Any, text: str, *, count: int = 10
+) -> list[tuple[str, float]]:
+    """Give the likeliest tokens after a text, ``(token, probability)``, the likeliest first.
+
+    Args:
+        model, tokenizer, text: as :func:`token_probabilities` takes them.
+        count: how many; beyond the vocabulary, all.
+
+    Raises:
+        ModelError: for a model without next-token probabilities, such as a classifier.
+        DataError: for a text that is empty or longer than the context.
+    """
+    if model.get_output_embeddings() is None:
+        raise ModelError("this model gives no next-token probabilities", got=type(model).__name__)
+    ids = _ids(model, tokenizer, text, special=False, room=1)
+    batch = torch.tensor([[tokenizer.eos_token_id, *ids]], device=model.device)
+    row = model.eval()(input_ids=batch).logits[0, -1].double().softmax(-1).cpu()
+    best = row.topk(min(count, len(row)))
+    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [(tokenizer.decode([i]), p) for i, p in found]
+
+
+@torch.no_grad()
 def attention(model: Any, tokenizer: Any, text: str) -> Attention:
     """Give the attention of every layer and head over one text.
 

@@ -17,6 +17,7 @@ import torch
 from course_lib import files
 from course_lib.finetune import checkpoint
 from course_lib.finetune.history import History, cut_history
+from course_lib.finetune.model import quiet
 from course_lib.finetune.pretraining import corpus, reading, tokenizer
 from course_lib.finetune.pretraining.decoder import (
     PretrainConfig,
@@ -75,7 +76,7 @@ def save_base(model: Any, tok: Any, folder: Path, dtype: torch.dtype = torch.bfl
     """Save weights (16 bit, shards of at most 15 MB), tokenizer and chat template."""
     import copy
 
-    with files.new_folder(folder) as temporary:
+    with files.new_folder(folder) as temporary, quiet():
         small = copy.deepcopy(model).to(dtype)
         small.save_pretrained(temporary, max_shard_size="15MB")
         tok.save_pretrained(temporary)

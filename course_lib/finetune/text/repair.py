@@ -269,7 +269,10 @@ def strip_quoted(text: str) -> str:
             kept.append(line)
     while kept and (not kept[-1].strip() or (len(kept) > 1 and _notice(kept[-1]))):
         kept.pop()
-    return "\n".join(kept).strip("\n") if any(k.strip() for k in kept) else text
+    left = [line for line in kept if line.strip()]
+    if not left or left == [line for line in lines if line.strip()]:
+        return text  # nothing of its own, or nothing taken out
+    return "\n".join(kept).strip("\n")
 
 
 # --- white space -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`course analyze`: what the marks say about the questions.
 
-Difficulty is the mean share of an item's points; discrimination is the point-biserial correlation of
-an item with the rest of its quiz (the item itself left out); reliability is Cronbach's alpha.
+Difficulty is the mean share of an item's points; discrimination is the point-biserial correlation
+of an item with the rest of its quiz (the item itself left out); reliability is Cronbach's alpha.
 Sources: Cronbach (1951); Crocker & Algina, *Introduction to Classical and Modern Test Theory*.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -223,7 +223,8 @@ def _minutes(book: Gradebook, quiz: str) -> float:
     )
     found = []
     for _, group in itertools.groupby(rows, key=lambda r: r[0]):
-        times = sorted({datetime.fromisoformat(t) for _, t in group})
+        told = (datetime.fromisoformat(t) for _, t in group)
+        times = sorted({t if t.tzinfo else t.replace(tzinfo=UTC) for t in told})
         gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
         found.append(sum(g for g in gaps if g <= PAUSE) / 60)
     return float(np.median(found)) if found else float("nan")

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from course_lib import files
 from course_lib.errors import CourseError, DataError, UsageError
 from course_lib.quiz import handed_in, identity, notebook
 from course_lib.quiz.answers import Attempt, Store
-from course_lib.teach.grading.gradebook import Fault
+from course_lib.teach.grading.codes import why_not_json
+from course_lib.teach.grading.sound import Left, sound
 
-MOST_ANSWERS = 200_000  # attempts of one student
-LARGEST_NOTEBOOK = 50 * 10**6  # bytes
+MOST_ANSWERS = 20_000  # lines of one student
+LARGEST_NOTEBOOK = 25 * 10**6  # bytes
+LARGEST_ANSWERS = 20 * 10**6  # bytes of one student's answers and receipts
+LARGEST_RUN, LARGEST_PREDICTIONS = 5 * 10**6, 25 * 10**6  # bytes of a file
+FEW = 200_000  # bytes that cannot hold too many answers
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, OSError, EOFError)
+DEEPEST = 8  # folders inside each other
 LESSONS = [f"{n:02}" for n in range(100)] + ["assessment"]
 
 
@@ -31,9 +41,9 @@ class Handed:
 
     Attributes:
         path: the file or folder. sha256: of its content.
-        student, course: as it says; not proved. time: when, UTC.
+        student, course: as it says; not proved. time: when, UTC, as it says.
         attempts: by lesson, in order of time. runs: folder of runs, or None.
-        damage: sentences on what was torn or left out.
+        left: field, code and message of what was torn or left out.
     """
 
     path: Path
@@ -43,31 +53,43 @@ class Handed:
     time: datetime
     attempts: Mapping[str, tuple[Attempt, ...]]
     runs: Path | None
-    damage: tuple[str, ...] = ()
+    left: tuple[Left, ...] = ()
 
 
-def find(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield every submission below the paths: zip files, notebooks, folders with ``answers/``.
+def find(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield every submission below the paths, and how to tell it.
 
-    Links are not followed out of the folder named; fifos, sockets and devices are given as they
-    are, to be told.
+    Submissions are zip files, notebooks named ``STUDENT__….ipynb`` and folders with
+    ``answers/``, an enrolment or notebooks. Links are not followed; links, fifos, sockets and
+    devices are given as they are, to be told.
 
     Raises:
         UsageError: when a path does not exist.
     """
     for path in paths:
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise UsageError("there is no such file or folder", where=str(path))
-        if not path.is_dir() or (path / "answers").is_dir() or any(path.glob("*.ipynb")):
-            yield path
-        else:
-            for inside in sorted(path.iterdir()):
-                if inside.name.startswith(".") or ".sqlite" in inside.name:
-                    continue  # a gradebook kept beside what it grades
-                if inside.is_dir() and not inside.is_symlink():
-                    yield from find([inside])
-                else:
-                    yield inside
+    for path in paths:
+        yield from _below(path, path.name or str(path), 0)
+
+
+def _below(path: Path, name: str, depth: int) -> Iterator[tuple[Path, str]]:
+    if (depth and path.is_symlink()) or not path.is_dir() or depth > DEEPEST:
+        yield path, name
+        return
+    try:
+        inside = sorted(path.iterdir())
+    except OSError:
+        yield path, name  # opening it tells why
+        return
+    books = [p for p in inside if p.suffix == ".ipynb"]
+    own = any(p.name in ("answers", ".course") and p.is_dir() for p in inside)
+    if own or (books and not any("__" in p.name for p in books)):
+        yield path, name
+        return
+    for one in inside:
+        if not one.name.startswith(".") and ".sqlite" not in one.name:  # a gradebook beside
+            yield from _below(one, f"{name}/{one.name}" if depth else one.name, depth + 1)
 
 
 @contextlib.contextmanager
@@ -81,36 +103,65 @@ def opened(path: Path) -> Iterator[Handed]:
     if stat.S_ISDIR(kind):
         yield _folder(path)
     elif not stat.S_ISREG(kind):
-        raise DataError("this is no ordinary file", where=str(path),
-                        got="a link" if stat.S_ISLNK(kind) else "a pipe, socket or device",
-                        expected="a zip file, a notebook or a folder")  # fmt: skip
+        got = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}.get(stat.S_IFMT(kind), "a device")
+        raise DataError("this is no ordinary file", where=str(path), got=got,
+                        expected="a zip file, a notebook or a folder",
+                        next_step="copy the file itself into the folder")  # fmt: skip
     elif path.suffix == ".ipynb":
         yield _notebook(path)
     else:
+        _sizes(path)
         with handed_in.opened(path, predictions=True) as (found, folder):
-            attempts = handed_in.attempts_in(path, folder, found.lessons)
-            _limit(path, attempts)
-            time = datetime.fromisoformat(found.time)
+            attempts, left = sound(handed_in.attempts_in(path, folder, found.lessons))
+            left += _damage(folder / "answers", found.damage)
             yield Handed(
-                path, files.sha256_file(path), found.student, found.course,
-                time if time.tzinfo else time.replace(tzinfo=UTC), attempts,
-                folder / "runs" if found.runs else None, found.damage,
+                path, files.sha256_file(path), found.student, found.course[:200],
+                _zoned(found.time), attempts, folder / "runs" if found.runs else None, tuple(left),
             )  # fmt: skip
 
 
-def _limit(path: Path, attempts: Mapping[str, Sequence[Attempt]]) -> None:
-    count = sum(map(len, attempts.values()))
-    if count > MOST_ANSWERS:
-        raise DataError("too many answers", where=str(path), got=f"{count:,}",
-                        expected=f"at most {MOST_ANSWERS:,}")  # fmt: skip
+def _zoned(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _sizes(path: Path) -> None:
+    """Refuse a zip file whose answers would cost much memory or time, before any is read."""
+    if path.stat().st_size > handed_in.LARGEST_TOTAL:
+        return  # told by handed_in
+    with contextlib.suppress(*_UNREADABLE), zipfile.ZipFile(path) as packed:
+        listed = packed.infolist()
+        if len(listed) > handed_in.MOST_ENTRIES:
+            return
+        sizes = [(e.filename, e.file_size) for e in listed]
+        if any(size > handed_in.LARGEST_ENTRY for _, size in sizes):
+            return
+        _fit(path, sizes)
+        for entry in listed:
+            if entry.file_size > FEW and entry.filename.startswith("answers/"):
+                _lines(path, packed.open(entry).read(entry.file_size))
+
+
+def _fit(path: Path, entries: Iterable[tuple[str, int]]) -> None:
+    total = 0
+    for name, size in entries:
+        total += 0 if name.startswith("runs/") else size
+        most = LARGEST_PREDICTIONS if name.endswith("/predictions.jsonl") else LARGEST_RUN
+        if total > LARGEST_ANSWERS or (name.startswith("runs/") and size > most):
+            raise DataError("the answers are too large", where=str(path), got=f"{name!a}",
+                            expected=f"at most {LARGEST_ANSWERS:,} bytes of answers, {most:,} of "
+                            "that file")  # fmt: skip
+
+
+def _lines(path: Path, data: bytes) -> None:
+    if data.count(b"\n") > MOST_ANSWERS:
+        raise DataError("too many answers", where=str(path),
+                        expected=f"at most {MOST_ANSWERS:,} lines")  # fmt: skip
 
 
 def _folder(path: Path) -> Handed:
     """A working folder: its enrolment says who, else the folder's name."""
-    for inside in path.rglob("*"):
-        if inside.is_symlink():
-            raise DataError("the folder holds a link", where=str(inside),
-                            next_step="ask for a zip file made with 'course submit'")  # fmt: skip
+    _checked(path)
     enrolled = path / identity.ENROLMENT
     student, course = path.name, ""
     if enrolled.is_file():
@@ -130,14 +181,37 @@ def _folder(path: Path) -> Handed:
             loaded = Store(path / "answers", lesson).load(inside_book)
             attempts[lesson] = loaded.attempts
             damage += loaded.damage
-    _limit(path, attempts)
+    content = _content(attempts)
+    attempts, left = sound(attempts)
+    left += _damage(path / "answers", damage)
     runs = path / "runs"
     found = [p for p in path.rglob("*") if p.is_file() and "runs" not in p.parts]
-    newest = max((p.stat().st_mtime for p in found), default=0.0)
+    last = max((p.stat().st_mtime for p in found), default=0.0)
     return Handed(
-        path, _content(attempts), student, course, datetime.fromtimestamp(newest, UTC), attempts,
-        runs if runs.is_dir() else None, tuple(damage),
+        path, content, student, course, datetime.fromtimestamp(last, UTC), attempts,
+        runs if runs.is_dir() else None, tuple(left),
     )  # fmt: skip
+
+
+def _checked(path: Path) -> None:
+    """Refuse a folder with links or pipes, or files too large to be answers."""
+    sizes = []
+    for inside in path.rglob("*"):
+        kind = inside.lstat().st_mode
+        if stat.S_ISLNK(kind):
+            raise DataError("the folder holds a link", where=str(inside),
+                            next_step="ask for a zip file made with 'course submit'")  # fmt: skip
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise DataError("this is no ordinary file", where=str(inside),
+                            got="a pipe" if stat.S_ISFIFO(kind) else "a device",
+                            next_step="ask for a zip file made with 'course submit'")  # fmt: skip
+        name = inside.relative_to(path).as_posix()
+        if name.startswith(("answers/", "runs/")) and name.endswith((".json", ".jsonl")):
+            size = inside.stat().st_size
+            sizes.append((name, size))
+            if name.startswith("answers/") and FEW < size <= LARGEST_ANSWERS:
+                _lines(path, inside.read_bytes())
+    _fit(path, sizes)
 
 
 def _notebook(path: Path) -> Handed:
@@ -152,16 +226,32 @@ def _notebook(path: Path) -> Handed:
     identity.check_student(student, str(path))
     attempts = {
         lesson: Store(path.parent / ".none", lesson).load(found).attempts
-        for lesson in LESSONS
-        if (found := notebook.receipts_in(path, lesson))
+        for lesson, found in _receipts(content).items()
+        if lesson in LESSONS
     }
-    if not attempts:
+    if not any(attempts.values()):
         raise DataError("the notebook holds no answers", where=str(path),
                         next_step="run the cell receipt(…) at its end and save it, "
                         "or hand in the file of 'course submit'")  # fmt: skip
-    _limit(path, attempts)
     time = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    return Handed(path, files.sha256_file(path), student, "", time, attempts, None)
+    kept, left = sound(attempts)
+    return Handed(path, files.sha256_file(path), student, "", time, kept, None, tuple(left))
+
+
+def _receipts(content: dict[str, Any]) -> dict[str, list[Any]]:
+    """The attempts in a notebook's outputs, by lesson; what is of the wrong kind is passed over."""
+    found: dict[str, list[Any]] = {}
+    for cell in content["cells"]:
+        outputs = cell.get("outputs") if isinstance(cell, dict) else None
+        for output in outputs if isinstance(outputs, list) else ():
+            data = output.get("data") if isinstance(output, dict) else None
+            receipt = data.get(notebook.RECEIPT) if isinstance(data, dict) else None
+            if isinstance(receipt, dict) and isinstance(receipt.get("attempts"), list):
+                kept = [a for a in receipt["attempts"] if isinstance(a, dict)]
+                found.setdefault(str(receipt.get("lesson")), []).extend(kept)
+    if sum(map(len, found.values())) > MOST_ANSWERS:
+        raise DataError("too many answers", expected=f"at most {MOST_ANSWERS:,}")
+    return found
 
 
 def _content(attempts: Mapping[str, Sequence[Attempt]]) -> str:
@@ -169,9 +259,30 @@ def _content(attempts: Mapping[str, Sequence[Attempt]]) -> str:
     return files.sha256_bytes("\n".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def fault_of(path: Path, error: CourseError) -> Fault:
-    """Turn an error into a row: file, field, code, message, what to do."""
-    place = error.where.removeprefix(str(path)).lstrip(", /") if error.where else ""
-    return Fault(
-        path.name, "", place[:200], error.problem[:120], str(error)[:2000], error.next_step
-    )
+def _damage(folder: Path, sentences: Iterable[str]) -> list[Left]:
+    """Give each kind of damage once a file: field, code, the first sentence and how many more."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for sentence in sentences:
+        name = re.split(r":| cannot| of ", sentence)[0]
+        kinds = {"the last line": "torn-line", "does not follow": "broken-chain",
+                 "which is no lesson": "unknown-lesson", "is not an answer": "not-an-answer"}
+        code = next((c for part, c in kinds.items() if part in sentence), "damaged")
+        if code == "not-an-answer" and sum(map(len, found.values())) < 20:
+            code, sentence = _line(folder, sentence)
+        found.setdefault((f"answers/{name}", code), []).append(sentence)
+    return [
+        (field, code, told[0] + (f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""))
+        for (field, code), told in found.items()
+    ]
+
+
+def _line(folder: Path, sentence: str) -> tuple[str, str]:
+    """Say why a line is no answer; the sentence names file and line."""
+    place = re.match(r"(.+\.jsonl):(\d+) ", sentence)
+    if place:
+        with contextlib.suppress(OSError, IndexError):
+            lines = (folder / place[1]).read_bytes().split(b"\n")
+            code, why = why_not_json(lines[int(place[2]) - 1])
+            if code:
+                return code, f"{sentence}: {why}"
+    return "not-an-answer", sentence

@@ -12,7 +12,8 @@ from typing import Any
 from course_lib.teach.grading.analysis import Analysis, Item, QuizFigures
 
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#1b1b1b}
 table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{padding:.3rem .6rem;text-align:left;
 border-bottom:1px solid #ccc;vertical-align:top}td.n,th.n{text-align:right}
 .flag{color:#8a2c00}img{max-width:100%}
@@ -50,7 +51,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _shown(value: float, form: str = "{:.2f}") -> str:
-    return "–" if math.isnan(value) else form.format(value)
+    return "-" if math.isnan(value) else form.format(value)
 
 
 def _overview(found: Analysis) -> str:
@@ -61,8 +62,8 @@ def _overview(found: Analysis) -> str:
     ]  # fmt: skip
     head = ("quiz", "#students", "#mean", "#alpha", "#median minutes", "#items to look at")
     return _table(head, rows) + (
-        "<p>Alpha is Cronbach's: how far the items of a quiz measure the same thing. Discrimination "
-        "is the correlation of an item with the rest of its quiz; below 0.1 it tells the better "
+        "<p>Alpha is Cronbach's: how far the items of a quiz measure the same thing. "
+        "Discrimination is the correlation of an item with the rest of its quiz; below 0.1 it tells the better "
         "students from the weaker ones no better than chance.</p>"
     )
 

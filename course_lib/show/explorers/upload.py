@@ -1,0 +1,142 @@
+"""Bring your own table: upload or paste it, choose its columns, read what the checks found."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+NONE = "(choose)"
+KINDS = (".csv", ".tsv", ".jsonl")
+Checks = Sequence[tuple[str, str, str]]
+Check = Callable[[Path, str, str], tuple[Sequence[str], Checks]]
+
+
+class Chosen:
+    """What was chosen last: ``path``, ``text`` and ``label``, and whether it could be read.
+
+    Attributes:
+        ready: True once the table was read and checked with these columns.
+    """
+
+    def __init__(self) -> None:
+        self.path, self.text, self.label, self.ready = Path(), "", "", False
+
+
+def columns_table(table: Any) -> str:
+    """Give the columns of a table as HTML.
+
+    Args:
+        table: with ``path``, ``rows`` and ``columns`` (name, filled, distinct, words, example).
+    """
+    head = "".join(
+        f"<th scope='col' style='text-align:left'>{h}</th>"
+        for h in ("column", "filled", "different values", "words", "for example")
+    )
+    rows = "".join(
+        f"<tr><th scope='row' style='text-align:left'>{html.escape(c.name)}</th>"
+        f"<td>{c.filled} of {table.rows}</td><td>{c.distinct}</td><td>{c.words:.1f}</td>"
+        f"<td style='text-align:left'>{html.escape(c.example)}</td></tr>"
+        for c in table.columns
+    )
+    caption = f"{html.escape(table.path.name)}: {table.rows} rows"
+    return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def checks_table(notes: Sequence[str], checks: Checks) -> str:
+    """Give what was found as HTML: notes, then a line for each check with what to do."""
+    told = "".join(f"<p>{html.escape(n)}</p>" for n in notes)
+    rows = "".join(
+        f"<tr><th scope='row' style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(found)}</td>"
+        f"<td style='text-align:left'>{'<b>look:</b> ' + html.escape(todo) if todo else 'ok'}</td>"
+        "</tr>"
+        for name, found, todo in checks
+    )
+    return f"{told}<table><caption>checks</caption>{rows}</table>"
+
+
+def problem(error: Exception) -> str:
+    """Give an error as HTML; the line with the next step stays a line of its own."""
+    lines = "<br>".join(html.escape(line) for line in str(error).splitlines())
+    return f"<p><b>That did not work:</b> {lines}</p>"
+
+
+def run_checks(chosen: Chosen, check: Check) -> str:
+    """Check the chosen table and give the page; ``chosen.ready`` says whether it went well."""
+    chosen.ready = False
+    if not chosen.path.name:
+        return "<p>Upload a file or paste a table first.</p>"
+    if NONE in (chosen.text, chosen.label) or not chosen.text or not chosen.label:
+        return "<p>Choose the column with the text and the one with the label.</p>"
+    if chosen.text == chosen.label:
+        return "<p>Text and label are the same column. Choose two.</p>"
+    try:
+        notes, checks = check(chosen.path, chosen.text, chosen.label)
+    except Exception as error:  # anything may be in a learner's file; the widget must go on
+        return problem(error)
+    chosen.ready = True
+    return checks_table(notes, checks)
+
+
+def upload_explorer(receive: Callable[[str, bytes], Any], check: Check, start: Any = None) -> Any:
+    """Give a widget: upload or paste a table, choose two columns, read the checks.
+
+    What was chosen is at ``box.chosen``. A wrong file changes nothing but the message.
+
+    Args:
+        receive: takes a file's name and bytes; gives the table as it was read, with ``path``,
+            ``rows``, ``columns`` and the guesses ``text`` and ``label``.
+        check: takes path, text column and label column; gives notes and checks.
+        start: the table shown first, as ``receive`` gives it.
+
+    Returns:
+        An ``ipywidgets.VBox`` with the attribute ``chosen``.
+    """
+    import ipywidgets as widgets
+
+    wide = widgets.Layout(width="95%")
+    upload = widgets.FileUpload(accept=",".join(KINDS), multiple=False, description="upload")
+    paste = widgets.Textarea(description="or paste", rows=3, layout=wide)
+    kind = widgets.Dropdown(options=KINDS, description="pasted as")
+    read = widgets.Button(description="read what I pasted")
+    text = widgets.Dropdown(options=[NONE], description="text")
+    label = widgets.Dropdown(options=[NONE], description="label")
+    go = widgets.Button(description="check")
+    page, found = widgets.HTML(layout=wide), widgets.HTML(layout=wide)
+    chosen = Chosen()
+
+    def show(table: Any) -> None:
+        names = [NONE, *(c.name for c in table.columns)]
+        chosen.path, chosen.ready = table.path, False
+        text.options, label.options = names, names
+        text.value, label.value = table.text or NONE, table.label or NONE
+        page.value, found.value = columns_table(table), ""
+        run()
+
+    def take(name: str, content: bytes) -> None:
+        try:
+            show(receive(name, content))
+        except Exception as error:  # as above
+            found.value = problem(error)
+
+    def uploaded(event: Mapping[str, Any]) -> None:
+        for one in event["new"]:
+            take(one["name"], bytes(one["content"]))
+
+    def run(*_: Any) -> None:
+        chosen.text, chosen.label = str(text.value), str(label.value)
+        found.value = run_checks(chosen, check)
+
+    upload.observe(uploaded, "value")
+    read.on_click(lambda _: take(f"pasted{kind.value}", paste.value.encode()))
+    go.on_click(run)
+    if start is not None:
+        show(start)
+    else:
+        run()
+    rows = [widgets.HBox([upload, kind, read]), paste, page, widgets.HBox([text, label, go]), found]
+    box = widgets.VBox(rows)
+    box.chosen = chosen
+    return box
