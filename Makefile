@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= auto
 PROFILE ?= cpu
+LESSON_JOBS ?= 1
 BIN := $(VENV)/bin
 LESSONS := notebooks/00_start_here.ipynb notebooks/03_text_classification.ipynb
 STAMP := $(VENV)/.setup-done
@@ -14,7 +15,7 @@ help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
 	@echo "make test     set up if needed, run every test"
 	@echo "make browser  the tests that need Chromium"
-	@echo "make check    lint and types"
+	@echo "make check    lint, types, lessons and questions"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
 	@echo "make clean    remove caches; keeps .venv, work and runs"
 
@@ -46,9 +47,10 @@ browser: setup
 check: setup
 	$(BIN)/ruff check course_lib tests conftest.py
 	$(BIN)/mypy
+	$(BIN)/course check
 
 lessons: setup
-	$(BIN)/course build --profile $(PROFILE)
+	$(BIN)/course build --profile $(PROFILE) --jobs $(LESSON_JOBS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache course_lib.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,38 @@ def test_a_change_to_words_keeps_the_outputs_and_runs_nothing(tmp_path: Path) ->
     assert states(root) == {"01": "unchanged"}
 
 
+QUIZ = """from course_lib.quiz.session import quiz
+import time
+print(time.time_ns())"""
+
+
+def test_a_changed_question_renews_its_cell_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = course(tmp_path, n00=QUIZ)
+    source = root / "notebooks" / "source" / "00_tiny.md"
+    source.write_text(source.read_text() + '\n```{code-cell} ipython3\nquiz("00")\n```\n')
+    monkeypatch.setenv("COURSE_ROOT", str(root))
+    real = (Path(__file__).parents[1] / "quizzes" / "00_start_here.yaml").read_text()
+    asked = root / "quizzes" / "00_tiny.yaml"
+    asked.parent.mkdir()
+    asked.write_text(real)
+    assert states(root) == {"00": "built"}
+    built = root / "notebooks" / "00_tiny.ipynb"
+    when = printed(built)
+    stem = "What does `doctor` do before the first lesson?"
+    first = re.search(r"stem: \|\n( +)(.*)\n", real)
+    assert first
+    asked.write_text(real.replace(first[2], stem, 1))
+    assert states(root) == {"00": "words"}
+    assert printed(built) == when
+    assert "before the first lesson?" in built.read_text()
+    source.write_text(source.read_text().replace("time_ns())", "time_ns(), 1)"))
+    (left,) = matrix.build(root=root, words=True)
+    assert "its code changed" in left.error
+    assert printed(built) == when
+
+
 def test_an_edited_output_is_built_again(tmp_path: Path) -> None:
     root = course(tmp_path, n01="print(1)")
     states(root)
@@ -138,8 +171,6 @@ def test_what_ended_a_run_is_named_and_the_old_output_stays(
     old.write_text("kept")
     (built,) = matrix.build(root=root, cell_seconds=4)
     assert built.state == "failed"
-    import re
-
     assert re.search(told, built.error, re.S), built.error
     assert old.read_text() == "kept"
 

@@ -17,7 +17,7 @@ from course_lib.finetune.casebook import (
     reveal,
     shorten,
 )
-from course_lib.finetune.deploy import faults
+from course_lib.finetune.deploy import fault_desk, faults
 from course_lib.finetune.deploy.chat_request import Refused, read_request
 from course_lib.finetune.deploy.gateway import Door
 from course_lib.finetune.examine import clinic, clinic_runs
@@ -112,16 +112,18 @@ def test_a_truncated_context_loses_the_question() -> None:
 
 
 def test_the_door_of_the_server_refuses_what_was_cut_there(tmp_path: object) -> None:
-    desk = faults._desk("quick", 1, "embedded")
+    desk = fault_desk.desk("quick", 1, "embedded")
     door = Door("m", "", desk.tokenizer, 512, lambda: None, log=None)  # type: ignore[arg-type]
     body = read_request(b'{"messages": [{"role": "user", "content": "%s"}]}' % (b"tent " * 600))
     with pytest.raises(Refused, match="shorten the messages"):
         door.fit(body)
 
 
-def test_a_wrong_template_makes_the_real_replies_less_likely() -> None:
-    other, own = both("K", "loss of the real replies, nats a token")
+def test_a_wrong_template_makes_the_replies_less_likely_and_endless() -> None:
+    other, own = both("K", "loss of the real replies' first three tokens")
     assert other > own
+    ended, healthy = both("K", "of four replies, end within 48 tokens")
+    assert ended < healthy
     assert "### Instruction" in shown("K").samples[0]
 
 

@@ -15,7 +15,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from course_lib import __version__
-from course_lib.cli import classroom, grading, instructor, learner, model, operate, toolbox
+from course_lib.cli import (
+    author,
+    classroom,
+    exchange,
+    export,
+    grading,
+    instructor,
+    learner,
+    model,
+    operate,
+    toolbox,
+)
 from course_lib.cli.show import say, show_json
 from course_lib.errors import CourseError, Stopped, StorageError
 
@@ -25,8 +36,11 @@ MODULES = (
     toolbox,
     operate,
     instructor,
+    author,
     classroom,
     grading,
+    exchange,
+    export,
 )
 
 

@@ -26,10 +26,17 @@ def add(command: Command, argv: Sequence[str]) -> None:
     look.add_argument("--out", metavar="HTML", default="analysis.html")
     for one in (grade, again):
         _shared(one)
-    grade.add_argument("submission", nargs="+", help="zip files, notebooks, folders of them")
+    grade.add_argument("submission", nargs="*", help="zip files, notebooks, folders of them")
+    grade.add_argument("--queued", action="store_true",
+                       help="run the code that waits; needs no submission")  # fmt: skip
+    grade.add_argument("--jobs", type=int, default=1, metavar="N",
+                       help="code exercises run at a time")  # fmt: skip
+    grade.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT",
+                       help="run code on the workers of a Dask scheduler")  # fmt: skip
     grade.add_argument("--roster", metavar="CSV", help="who is in the class")
     grade.add_argument("--csv", metavar="FILE", help="write the marks as CSV too")
     grade.add_argument("--feedback", metavar="DIR", help="write a page for each student")
+    grade.add_argument("--summary", metavar="FILE", help="write a summary; a page if .html")
 
 
 def _shared(one: argparse.ArgumentParser) -> None:
@@ -109,37 +116,64 @@ def run_regrade(args: argparse.Namespace) -> int:
 
 def run_grade(args: argparse.Namespace) -> int:
     """Mark every submission; 1 when something could not be marked and is listed."""
-    from course_lib.teach.grading import marking, tables
+    from course_lib.errors import UsageError
+    from course_lib.teach.grading import marking
     from course_lib.teach.grading.gradebook import Gradebook
     from course_lib.teach.release import roster
 
+    if not args.submission and not args.queued:
+        raise UsageError("there is nothing to mark", next_step="name files or folders, or --queued")
+    if args.jobs < 1:
+        raise UsageError("--jobs needs a number from 1", got=str(args.jobs))
+    path = Path(args.gradebook) if args.submission else _existing(args.gradebook)
     listed = None
     if args.roster:
         listed = {s.student: s.name for s in roster.read_roster(Path(args.roster))}
     marker = _marker(args)
-    with Gradebook(Path(args.gradebook)) as book:
+    with Gradebook(path) as book:
         report = marking.grade_all(
-            [Path(p) for p in args.submission], marker, book, roster=listed, say=say
-        )
-        if args.csv:
-            tables.write_csv(book, Path(args.csv))
-        if args.feedback:
-            from course_lib.teach.grading import feedback_page
-
-            feedback_page.write_pages(book, marker, Path(args.feedback))
-    told = {
-        "graded": report.graded, "known": report.known, "students": len(report.students),
-        "changed": report.changed, "outcomes": dict(report.outcomes),
-        "faults": [dataclasses.asdict(f) for f in report.faults],
-    }  # fmt: skip
-    if args.json:
-        show_json(told)
-    else:
-        for f in report.faults:
-            say(f"{f.file}: {f.field or f.code}: {f.message}" +
-                (f" -> {f.next_step}" if f.next_step else ""))  # fmt: skip
-        outcomes = ", ".join(f"{n:,} {o}" for o, n in sorted(report.outcomes.items()))
-        print(f"{report.graded:,} submissions of {len(report.students):,} students marked, "
-              f"{report.known:,} were known, {len(report.faults):,} faults")  # fmt: skip
-        print(f"{outcomes or 'no marks'}\n{args.gradebook}")
+            [Path(p) for p in args.submission], marker, book, roster=listed, jobs=args.jobs,
+            scheduler=args.scheduler, say=say,
+        )  # fmt: skip
+        _write(args, book, marker)
+        _show(args, book, report)
     return 1 if report.faults else 0
+
+
+def _write(args: argparse.Namespace, book: Any, marker: Any) -> None:
+    from course_lib.teach.grading import feedback_page, summary, tables
+
+    if args.csv:
+        tables.write_csv(book, Path(args.csv))
+    if args.feedback:
+        feedback_page.write_pages(book, marker, Path(args.feedback))
+    if args.summary:
+        summary.write(book, Path(args.summary))
+
+
+def _show(args: argparse.Namespace, book: Any, report: Any) -> None:
+    from course_lib.teach.grading import summary
+
+    if args.json:
+        show_json({
+            "graded": report.graded, "known": report.known, "students": len(report.students),
+            "changed": report.changed, "ran": report.ran, "outcomes": dict(report.outcomes),
+            "flags": [{"kind": k, "students": s, "evidence": e} for k, s, e in summary.flags(book)],
+            "faults": [dataclasses.asdict(f) for f in report.faults],
+        })  # fmt: skip
+        return
+    for f in report.faults:
+        place = f" {f.field}:" if f.field else ""
+        step = f" -> {f.next_step}" if f.next_step else ""
+        say(f"{f.file}:{place} {f.code}: {f.message}{step}")
+    flags = summary.flags(book)
+    for kind, students, evidence in flags[:20]:
+        say(f"{kind}: {students} ({evidence})")
+    if len(flags) > 20:
+        say(f"and {len(flags) - 20:,} more flags; --summary FILE lists them")
+    outcomes = ", ".join(f"{n:,} {o}" for o, n in sorted(report.outcomes.items()))
+    print(
+        f"{report.graded:,} submissions of {len(report.students):,} students marked, "
+        f"{report.known:,} were known, {len(report.faults):,} faults, {len(flags):,} flags"
+    )
+    print(f"{outcomes or 'no marks'}\n{args.gradebook}")

@@ -18,10 +18,6 @@ def add(command: Command, argv: Sequence[str]) -> None:
     )
     check.add_argument("--schema", choices=("quiz", "exercises"),
                        help="print the JSON Schema of a quiz file or an exercise file")  # fmt: skip
-    show = command("preview", run_preview, "show a quiz file as a page, with its key")
-    show.add_argument("file", metavar="FILE", help="such as quizzes/03_text_classification.yaml")
-    show.add_argument("--out", metavar="HTML", help="default: FILE's name with .html, here")
-    show.add_argument("--no-browser", action="store_true", help="write the page only")
     build = command("build", run_build, "build lessons from notebooks/source")
     build.add_argument("lesson", nargs="*", help="a number or name; default: all")
     build.add_argument("--profile", choices=PROFILES, action="append",
@@ -33,10 +29,15 @@ def add(command: Command, argv: Sequence[str]) -> None:
     build.add_argument("--jobs", type=int, default=1, metavar="N", help="lessons side by side")
     build.add_argument("--scheduler", default="", metavar="ADDRESS",
                        help="of a Dask cluster, such as tcp://127.0.0.1:8786")  # fmt: skip
-    build.add_argument("--out", metavar="DIR", help="default: notebooks for cpu alone, else build")
+    build.add_argument("--out", metavar="DIR", help="default: notebooks for cpu alone, else build; "
+                       "build/pages or build/slides with --to")  # fmt: skip
     build.add_argument("--force", action="store_true", help="also what has not changed")
     build.add_argument("--check", action="store_true",
                        help="build elsewhere and report what differs; replace nothing")  # fmt: skip
+    build.add_argument("--words", action="store_true",
+                       help="renew words and questions, keep all other outputs")  # fmt: skip
+    build.add_argument("--to", choices=("notebooks", "pages", "slides"), default="notebooks",
+                       help="publish the built lessons as web pages or slides")  # fmt: skip
     build.add_argument("--cell-seconds", type=int, default=900, metavar="S")
 
 
@@ -65,13 +66,16 @@ def run_build(args: argparse.Namespace) -> int:
     """Build lessons from their sources; 1 when one of them failed."""
     from pathlib import Path
 
+    from course_lib.cli.author import run_publish
     from course_lib.teach.building import matrix
 
+    if args.to != "notebooks":
+        return run_publish(args)
     built = matrix.build(
         args.lesson, profiles=args.profile or ["cpu"], seeds=args.seed or (),
         parameters=dict(map(_parameter, args.parameter)), jobs=args.jobs,
         scheduler=args.scheduler, out=Path(args.out) if args.out else None, force=args.force,
-        check=args.check, cell_seconds=args.cell_seconds, say=say,
+        check=args.check, words=args.words, cell_seconds=args.cell_seconds, say=say,
     )  # fmt: skip
     if args.json:
         show_json([
@@ -93,23 +97,3 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def run_preview(args: argparse.Namespace) -> int:
-    """Write a quiz file as a page and open it where there is a browser."""
-    import webbrowser
-    from pathlib import Path
-
-    from course_lib import files, workspace
-    from course_lib.quiz.preview import preview
-
-    source = Path(args.file)
-    out = Path(args.out or source.with_suffix(".html").name)
-    files.write_text(out, preview(source))
-    if args.json:
-        show_json({"page": str(out)})
-    else:
-        print(f"the page, with the key: {out}")
-    if not (args.no_browser or args.json) and workspace.has_browser():
-        webbrowser.open(out.resolve().as_uri())
-    return 0

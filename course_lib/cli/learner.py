@@ -26,6 +26,8 @@ def add(command: Command, argv: Sequence[str]) -> None:
     shown = command("progress", run_progress, "show how far you are and what comes next")
     hand_in = command("submit", run_submit, "pack answers and runs into one verified file")
     hand_in.add_argument("--out", metavar="DIR", help="default: the folder of your lessons")
+    hand_in.add_argument("--exchange", metavar="DIR",
+                         help="hand it in there too; default: COURSE_EXCHANGE")  # fmt: skip
     paper = command("certificate", run_certificate,
                     "write your record of completion, or verify a signed one")  # fmt: skip
     paper.add_argument("--name", help="as it shall stand on the page; default: as enrolled")
@@ -138,16 +140,20 @@ def run_submit(args: argparse.Namespace) -> int:
     """Write and verify the file to hand in; damage found in the answers is told."""
     from dataclasses import asdict
 
-    from course_lib.quiz import identity, submission
+    from course_lib.quiz import exchange, identity, submission
 
     work = working_copy(args)
     out = Path(args.out) if args.out else None
     made = submission.submit(work, out, identity=identity.current(work))
+    to = args.exchange or os.environ.get("COURSE_EXCHANGE")
+    given = exchange.hand_over(made.path, Path(to)) if to else None
     if args.json:
-        show_json(asdict(made))
+        show_json(asdict(made) | ({"exchange": asdict(given)} if given else {}))
         return 0
     print(f"{made.path}: {made.attempts} answers in {len(made.lessons)} lessons, "
           f"{len(made.runs)} runs; verified")  # fmt: skip
+    if given:
+        print(f"handed in as {given.path}\nsha256 {given.sha256}")
     for line in made.left_out:
         say(f"left out: {line}")
     for line in made.damage:

@@ -178,8 +178,8 @@ DIAGNOSES: dict[str, Diagnosis] = {
     ),
     "K": Diagnosis(
         "wrong chat template",
-        "The same weights find the real replies less likely when the turns are marked in "
-        "another way than in training: the model was never shown such marks.",
+        "The turns are marked in another way than in training. The model was never shown such "
+        "marks, so it does not know that it is its turn, nor how a turn ends.",
         "save the template with the tokenizer, let nobody build prompts by hand, and compare "
         "one rendered prompt of training and of service letter by letter.",
     ),

@@ -9,40 +9,29 @@ No server is started: what goes wrong goes wrong in the same calls that a server
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as GaveUp
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from course_lib import files
 from course_lib.errors import UnknownNameError
-from course_lib.finetune import checkpoint, generate, prepare, sources, splits
+from course_lib.finetune import checkpoint, generate
 from course_lib.finetune import model as models
 from course_lib.finetune.casebook import Evidence, Fact, shorten
-from course_lib.finetune.chat_base import chat_base
+from course_lib.finetune.deploy.fault_desk import Desk
+from course_lib.finetune.deploy.fault_desk import desk as make_desk
 from course_lib.finetune.deploy.registry import Registry
-from course_lib.finetune.loss import IGNORE
-from course_lib.finetune.objective import Objective
-from course_lib.finetune.records import Example
-from course_lib.finetune.settings import PROFILES, fit_to_base, resolve
-from course_lib.finetune.train import train, validate
+from course_lib.finetune.settings import PROFILES
 
-# by profile: training rows, passes, held-out rows, tokens of the three replies asked for
-SIZES = {
-    "quick": (16, 2, 4, (8, 24, 96)),
-    "cpu": (96, 3, 24, (8, 48, 192)),
-    "gpu": (96, 3, 24, (8, 48, 192)),
-}
+# by profile: tokens of the three replies that are asked for
+LENGTHS = {"quick": (8, 24, 96), "cpu": (8, 48, 192), "gpu": (8, 48, 192)}
 PATIENCE = 4  # times what one short reply took
 RULE = "You answer for Larkspur Outfitters. Be brief, be kind, and promise nothing."
 OTHER_TEMPLATE = (
@@ -51,31 +40,6 @@ OTHER_TEMPLATE = (
     "{%- else -%}### Instruction:\n{{ message['content'] | trim }}\n\n{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}### Response:\n{%- endif -%}"
 )
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """An assistant tuned on tickets and replies, the same before tuning, and held-out chats."""
-
-    model: Any
-    before: Any
-    tokenizer: Any
-    chats: tuple[Example, ...]
-    profile: str
-
-    def loss(self, model: Any, tokenizer: Any) -> float:
-        """Give the loss of the real replies, nats a token, of the held-out chats."""
-        coded = prepare.chats(self.chats, tokenizer, models.context_of(model))
-        ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|end|>")]
-        labels = np.where(np.isin(coded.labels, ends), IGNORE, coded.labels)  # words alone
-        coded = dataclasses.replace(coded, labels=labels)
-        device = next(model.parameters()).device
-        return validate(Objective(model, "completion"), coded, tokenizer.pad_token_id, device)[0]
-
-    def replies(self, model: Any, tokenizer: Any, most: int = 16) -> list[str]:
-        """Let a model answer four held-out messages."""
-        prompts = [generate.prompt_and_target(tokenizer, c)[0] for c in self.chats[:4]]
-        return generate.complete(model, tokenizer, prompts, max_new_tokens=most)
 
 
 def fault(
@@ -96,38 +60,11 @@ def fault(
         raise UnknownNameError("case", case, CASES)
     if profile not in PROFILES:
         raise UnknownNameError("profile", profile, PROFILES)
-    return CASES[case](_desk(profile, seed, base))
-
-
-@cache
-def _desk(profile: str, seed: int, base: str) -> _Desk:
-    rows, epochs, held_out, _ = SIZES[profile]
-    parts = sources.find("support_tickets").parts
-    chats = {
-        name: splits.sample([_chat(row) for _, row in parts[name]], count, seed)
-        for name, count in (("train", rows), ("validation", held_out))
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = chat_base(base, folder)
-        model, tokenizer = models.load_base(path, task="completion", seed=seed)
-        before, _ = models.load_base(path, task="completion", seed=seed)
-    coded = prepare.chats(chats["train"], tokenizer, models.context_of(model))
-    given = {"epochs": epochs, "batch_size": 8}
-    config, _, resolved = resolve("completion", "cpu", given, seed, rows)
-    config = fit_to_base(config, resolved, models.count_parameters(model)[0])
-    config = dataclasses.replace(config, precision="float32")
-    train(model, coded, None, config, pad_id=tokenizer.pad_token_id)
-    device = next(model.parameters()).device
-    return _Desk(model, before.to(device), tokenizer, tuple(chats["validation"]), profile)
-
-
-def _chat(row: dict[str, Any]) -> Example:
-    turns = (("user", str(row["text"])), ("assistant", str(row["reply"])))
-    return Example(id=str(row["id"]), text=str(row["text"]), label="chat", turns=turns)
+    return CASES[case](make_desk(profile, seed, base))
 
 
 @torch.no_grad()
-def _write(desk: _Desk, prompt: str, tokens: int) -> float:
+def _write(desk: Desk, prompt: str, tokens: int) -> float:
     """Write a reply of exactly so many tokens; give the seconds."""
     coded = desk.tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
     ids = {k: coded[k].to(desk.model.device) for k in ("input_ids", "attention_mask")}
@@ -138,7 +75,7 @@ def _write(desk: _Desk, prompt: str, tokens: int) -> float:
     return time.perf_counter() - began
 
 
-def _ask(desk: _Desk, prompt: str, tokens: int, patience: float) -> tuple[bool, float]:
+def _ask(desk: Desk, prompt: str, tokens: int, patience: float) -> tuple[bool, float]:
     """Ask for a reply; tell whether it came while the client waited, and the seconds it took."""
     with ThreadPoolExecutor(1) as server:
         asked = server.submit(_write, desk, prompt, tokens)
@@ -148,8 +85,8 @@ def _ask(desk: _Desk, prompt: str, tokens: int, patience: float) -> tuple[bool, 
             return False, asked.result()  # the server does not know that nobody waits
 
 
-def _timeout(desk: _Desk) -> Evidence:
-    lengths = SIZES[desk.profile][3]
+def _timeout(desk: Desk) -> Evidence:
+    lengths = LENGTHS[desk.profile]
     prompt = generate.prompt_and_target(desk.tokenizer, desk.chats[0])[0]
     patience = PATIENCE * max(_write(desk, prompt, lengths[0]) for _ in range(3))
     found = [_ask(desk, prompt, tokens, patience) for tokens in lengths]
@@ -168,7 +105,7 @@ def _timeout(desk: _Desk) -> Evidence:
     return Evidence("I", said, facts, tuple(samples))
 
 
-def _truncated(desk: _Desk) -> Evidence:
+def _truncated(desk: Desk) -> Evidence:
     tokenizer, room = desk.tokenizer, models.context_of(desk.model)
     asked, older = desk.chats[0].turns[0][1], [t for c in desk.chats[1:] for t in c.turns]
 
@@ -207,30 +144,25 @@ def _truncated(desk: _Desk) -> Evidence:
     return Evidence("J", said, facts, samples)
 
 
-def _template(desk: _Desk) -> Evidence:
+def _template(desk: Desk) -> Evidence:
     other = copy.deepcopy(desk.tokenizer)
     other.chat_template = OTHER_TEMPLATE
     shown, known = (
         generate.prompt_and_target(t, desk.chats[0])[0] for t in (other, desk.tokenizer)
     )
+    most = LENGTHS[desk.profile][2] // 2
+    made = [desk.replies(desk.model, t, most) for t in (other, desk.tokenizer)]
+    ended = [sum(len(desk.tokenizer(r)["input_ids"]) < most - 2 for r in part) for part in made]
+    losses = [desk.loss(desk.model, t, first=3) for t in (other, desk.tokenizer)]
     facts = (
-        Fact(
-            "loss of the real replies, nats a token",
-            desk.loss(desk.model, other),
-            desk.loss(desk.model, desk.tokenizer),
-        ),
-        Fact(
-            "tokens of the first prompt",
-            len(other(shown)["input_ids"]),
-            len(desk.tokenizer(known)["input_ids"]),
-            ".0f",
-        ),
+        Fact(f"of four replies, end within {most} tokens", ended[0], ended[1], ".0f"),
+        Fact("loss of the real replies' first three tokens", losses[0], losses[1]),
     )
     samples = (
         f"prompt begins {shown[:30]!r} and ends {shown[-30:]!r}",
         f"healthy: begins {known[:30]!r} and ends {known[-30:]!r}",
-        f"it replied:          {shorten(desk.replies(desk.model, other)[0])!r}",
-        f"healthy, it replied: {shorten(desk.replies(desk.model, desk.tokenizer)[0])!r}",
+        f"it replied:          {shorten(made[0][0])!r}",
+        f"healthy, it replied: {shorten(made[1][0])!r}",
     )
     said = "In the notebook it answers as it learned to. Behind the web page it sounds untrained."
     return Evidence("K", said, facts, samples)
@@ -254,7 +186,7 @@ def _save(folder: Path, model: Any, tokenizer: Any) -> Path:
     return folder
 
 
-def _stale(desk: _Desk) -> Evidence:
+def _stale(desk: Desk) -> Evidence:
     with tempfile.TemporaryDirectory() as place:
         registry = Registry(Path(place) / "models")
         for name, model in (("old", desk.before), ("new", desk.model)):
@@ -295,7 +227,7 @@ def _champion(registry: Registry) -> str:
     return str(found.folder / "model")
 
 
-CASES: dict[str, Callable[[_Desk], Evidence]] = {
+CASES: dict[str, Callable[[Desk], Evidence]] = {
     "I": _timeout,
     "J": _truncated,
     "K": _template,

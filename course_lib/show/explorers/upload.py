@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ class Chosen:
 
     Attributes:
         ready: True once the table was read and checked with these columns.
+        checks: what was found then.
     """
 
     def __init__(self) -> None:
         self.path, self.text, self.label, self.ready = Path(), "", "", False
+        self.checks: Checks = ()
 
 
 def columns_table(table: Any) -> str:
@@ -76,7 +78,7 @@ def run_checks(chosen: Chosen, check: Check) -> str:
         notes, checks = check(chosen.path, chosen.text, chosen.label)
     except Exception as error:  # anything may be in a learner's file; the widget must go on
         return problem(error)
-    chosen.ready = True
+    chosen.ready, chosen.checks = True, checks
     return checks_table(notes, checks)
 
 
@@ -94,49 +96,57 @@ def upload_explorer(receive: Callable[[str, bytes], Any], check: Check, start: A
     Returns:
         An ``ipywidgets.VBox`` with the attribute ``chosen``.
     """
-    import ipywidgets as widgets
-
-    wide = widgets.Layout(width="95%")
-    upload = widgets.FileUpload(accept=",".join(KINDS), multiple=False, description="upload")
-    paste = widgets.Textarea(description="or paste", rows=3, layout=wide)
-    kind = widgets.Dropdown(options=KINDS, description="pasted as")
-    read = widgets.Button(description="read what I pasted")
-    text = widgets.Dropdown(options=[NONE], description="text")
-    label = widgets.Dropdown(options=[NONE], description="label")
-    go = widgets.Button(description="check")
-    page, found = widgets.HTML(layout=wide), widgets.HTML(layout=wide)
-    chosen = Chosen()
-
-    def show(table: Any) -> None:
-        names = [NONE, *(c.name for c in table.columns)]
-        chosen.path, chosen.ready = table.path, False
-        text.options, label.options = names, names
-        text.value, label.value = table.text or NONE, table.label or NONE
-        page.value, found.value = columns_table(table), ""
-        run()
-
-    def take(name: str, content: bytes) -> None:
-        try:
-            show(receive(name, content))
-        except Exception as error:  # as above
-            found.value = problem(error)
-
-    def uploaded(event: Mapping[str, Any]) -> None:
-        for one in event["new"]:
-            take(one["name"], bytes(one["content"]))
+    box = _widgets()
+    chosen = box.chosen = Chosen()
+    top, paste, page, bottom, found = box.children
+    (upload, kind, read), (text, label, go) = top.children, bottom.children
 
     def run(*_: Any) -> None:
         chosen.text, chosen.label = str(text.value), str(label.value)
         found.value = run_checks(chosen, check)
 
+    def show(table: Any) -> None:
+        chosen.path = table.path
+        text.options = label.options = [NONE, *(c.name for c in table.columns)]
+        text.value, label.value = table.text or NONE, table.label or NONE
+        page.value = columns_table(table)
+        run()
+
+    def take(name: str, content: bytes) -> None:
+        try:
+            show(receive(name, content))
+        except Exception as error:  # as in run_checks
+            found.value = problem(error)
+
+    def uploaded(event: Any) -> None:
+        for one in event["new"]:
+            take(one["name"], bytes(one["content"]))
+
     upload.observe(uploaded, "value")
     read.on_click(lambda _: take(f"pasted{kind.value}", paste.value.encode()))
     go.on_click(run)
-    if start is not None:
-        show(start)
-    else:
+    if start is None:
         run()
-    rows = [widgets.HBox([upload, kind, read]), paste, page, widgets.HBox([text, label, go]), found]
-    box = widgets.VBox(rows)
-    box.chosen = chosen
+    else:
+        show(start)
     return box
+
+
+def _widgets() -> Any:
+    """Make the controls: upload and paste, the columns, two choices, what was found."""
+    import ipywidgets as widgets
+
+    wide = widgets.Layout(width="95%")
+    top = [
+        widgets.FileUpload(accept=",".join(KINDS), multiple=False, description="upload"),
+        widgets.Dropdown(options=KINDS, description="pasted as"),
+        widgets.Button(description="read what I pasted"),
+    ]
+    bottom = [
+        widgets.Dropdown(options=[NONE], description="text"),
+        widgets.Dropdown(options=[NONE], description="label"),
+        widgets.Button(description="check"),
+    ]
+    paste = widgets.Textarea(description="or paste", rows=3, layout=wide)
+    page, found = widgets.HTML(layout=wide), widgets.HTML(layout=wide)
+    return widgets.VBox([widgets.HBox(top), paste, page, widgets.HBox(bottom), found])

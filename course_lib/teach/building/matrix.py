@@ -16,12 +16,11 @@ from typing import Any
 from course_lib import files
 from course_lib.errors import DataError, UsageError
 from course_lib.teach import glossary, regenerate
-from course_lib.teach.building import drift, runner, workers
+from course_lib.teach.building import drift, graft, runner, workers
 from course_lib.teach.building.inputs import inputs_of
 from course_lib.teach.building.manifest import Manifest
 
 Say = Callable[[str], None]
-INJECTED = "injected-parameters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ def build(
     out: Path | None = None,
     force: bool = False,
     check: bool = False,
+    words: bool = False,
     cell_seconds: int = 900,
     root: Path | None = None,
     say: Say = lambda line: None,
@@ -91,6 +91,7 @@ def build(
         out: folder for the notebooks and their ``build.json``.
         force: run also what has not changed.
         check: build into a temporary place and report drift; nothing is replaced.
+        words: renew words and questions only, and keep the outputs whatever else changed.
         cell_seconds: the longest a cell may take.
         root: the course's folder.
         say: told what happens.
@@ -110,7 +111,9 @@ def build(
     tasks = list(_tasks(names, profiles, seeds, parameters or {}, out, root))
     if not check:
         _glossary(root)
-    ready, todo = _sort(tasks, force or check, say)
+    ready, todo = _sort(tasks, force or check, words and not check, say)
+    if words and not check:
+        return [ready.get(t.path) or _left(t) for t in tasks]
     started = time.monotonic()
     work = {str(t.path): t for t in todo}
     queue = [t.job(cell_seconds) for t in todo]
@@ -123,6 +126,11 @@ def build(
         told = built.error or built.state
         say(f"{built.lesson} ({task.profile}): {told} in {built.seconds:.0f} s{more}")
     return [ready[task.path] for task in tasks]
+
+
+def _left(task: _Task) -> Built:
+    return Built(task.source.stem, task.path, state="failed",
+                 error="its code changed; build it without --words")  # fmt: skip
 
 
 def _glossary(root: Path) -> None:
@@ -158,7 +166,9 @@ def _tasks(
                             inputs_of(source, book, given, profile))  # fmt: skip
 
 
-def _sort(tasks: Sequence[_Task], force: bool, say: Say) -> tuple[dict[Path, Built], list[_Task]]:
+def _sort(
+    tasks: Sequence[_Task], force: bool, words: bool, say: Say
+) -> tuple[dict[Path, Built], list[_Task]]:
     """Part the notebooks that are as they should be from those to be run."""
     ready: dict[Path, Built] = {}
     todo = []
@@ -166,49 +176,31 @@ def _sort(tasks: Sequence[_Task], force: bool, say: Say) -> tuple[dict[Path, Bui
         name = task.source.stem
         kept = Manifest.read(task.path.parent)
         state = "new" if force else kept.state(name, task.inputs, task.path)
-        if state != "done":
-            todo.append(task)
-            why = ", ".join(kept.why(name, task.inputs)) if state == "changed" else state
-            say(f"{name} ({task.profile}): to be built" + (f" ({why})" if not force else ""))
-        elif _same_words(task):
+        changed = kept.why(name, task.inputs) if state == "changed" else []
+        if state == "done" and graft.same_words(task.book, task.path):
             ready[task.path] = Built(name, task.path, state="unchanged")
-        else:
-            seconds = float(kept.entries[name].get("seconds", 0))
-            _graft(task)
-            kept.keep(name, task.inputs, task.path, seconds)
-            ready[task.path] = Built(name, task.path, state="words")
-            say(f"{name} ({task.profile}): words renewed, outputs kept")
+            continue
+        keeps = state == "done" or changed == ["questions"] or words
+        if keeps and not force and graft.same_code(task.book, task.path):
+            asked = "questions" in changed or words
+            error = graft.renewed(task.book, task.path, task.profile, questions=asked)
+            if not error:
+                _renewed(kept, task, words)
+                ready[task.path] = Built(name, task.path, state="words")
+                say(f"{name} ({task.profile}): words renewed, outputs kept")
+                continue
+        todo.append(task)
+        why = ", ".join(changed) or state
+        say(f"{name} ({task.profile}): to be built" + ("" if force else f" ({why})"))
     return ready, todo
 
 
-def _own(book: Any) -> list[Any]:
-    """The cells without the one papermill put in for parameters."""
-    return [c for c in book.cells if INJECTED not in c.metadata.get("tags", [])]
-
-
-def _same_words(task: _Task) -> bool:
-    import nbformat
-
-    new = regenerate.clean(nbformat.reads(nbformat.writes(task.book), as_version=4))
-    old = nbformat.read(task.path, as_version=4)
-    pairs = [[(c.cell_type, c.source, c.metadata) for c in _own(book)] for book in (old, new)]
-    return bool(pairs[0] == pairs[1])
-
-
-def _graft(task: _Task) -> None:
-    """Put the saved outputs into the new text; the code cells are the same, one for one."""
-    import nbformat
-
-    saved = nbformat.read(task.path, as_version=4)
-    book = nbformat.reads(nbformat.writes(task.book), as_version=4)
-    old = [c for c in _own(saved) if c.cell_type == "code"]
-    new = [c for c in book.cells if c.cell_type == "code"]
-    for before, cell in zip(old, new, strict=True):
-        cell.outputs, cell.execution_count = before.outputs, before.execution_count
-    injected = [c for c in saved.cells if INJECTED in c.metadata.get("tags", [])]
-    place = 1 + book.cells.index(new[0])
-    book.cells[place:place] = injected
-    files.write_text(task.path, nbformat.writes(regenerate.clean(book)) + "\n")
+def _renewed(kept: Manifest, task: _Task, words: bool) -> None:
+    """Record renewed words; what the outputs came from stays as it was."""
+    entry = kept.entries.get(task.source.stem) or {}
+    before = entry.get("inputs") or {}
+    inputs = {**before, "questions": task.inputs["questions"]} if words else task.inputs
+    kept.keep(task.source.stem, inputs, task.path, float(entry.get("seconds", 0)))
 
 
 def _finished(ran: runner.Ran, root: Path) -> Any:

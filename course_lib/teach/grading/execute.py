@@ -57,12 +57,19 @@ def mark_exercise(exercise: Exercise, source: str, limits: sandbox.Limits | None
         call = f"{exercise.function}({', '.join(_short(a) for a in case)})"
         if isinstance(found, dict) and set(found) == {"error"} and not isinstance(expected, dict):
             return _wrong(f"{call} raised {found['error']}", ran, number)
-        if not same(found, expected, exercise.tolerance):
+        if not _agree(found, expected, exercise.tolerance):
             told = f"{call} should give {_short(expected)}, gave {_short(found)}"
             return _wrong(told, ran, number)
     if ran.outcome != "ran":
         return _wrong(ran.told, ran, len(ran.results))
     return Verdict("right", 1.0, f"right on all {len(cases)} inputs", {"seconds": ran.seconds})
+
+
+def _agree(found: Any, expected: Any, tolerance: float) -> bool:
+    try:
+        return same(found, expected, tolerance)
+    except (OverflowError, RecursionError, ValueError):  # such as a number no float can hold
+        return False
 
 
 def _wrong(told: str, ran: sandbox.Ran, case: int) -> Verdict:

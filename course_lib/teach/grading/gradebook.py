@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Gradebook:
             if tables:
                 raise DataError("this is no gradebook", where=str(self.path),
                                 got="an SQLite file of something else")  # fmt: skip
-            self.db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+            made = re.sub(r"CREATE (\w+)", r"CREATE \1 IF NOT EXISTS", _TABLES)  # by two at once
+            self.db.executescript(f"BEGIN IMMEDIATE; {made} PRAGMA user_version={VERSION}; COMMIT;")
         elif version != VERSION:
             raise DataError("this gradebook is of another version", where=str(self.path),
                             got=str(version), expected=str(VERSION))  # fmt: skip
@@ -153,6 +155,18 @@ class Gradebook:
             self.db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise self._trouble(error) from None
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Inside a transaction: what is written inside is undone when it raises."""
+        self.db.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK TO one")
+            self.db.execute("RELEASE one")
+            raise
+        self.db.execute("RELEASE one")
 
     def add_student(
         self, student: str, name: str = "", course: str = "", *, enrolled: bool
@@ -244,6 +258,10 @@ class Gradebook:
              before.key if before else "", mark.key),
         )  # fmt: skip
         return True
+
+    def forget_faults(self, file: str) -> None:
+        """Drop the faults of a file that is read again."""
+        self.db.execute("DELETE FROM faults WHERE file=?", (file,))
 
     def add_fault(self, fault: Fault) -> None:
         """Keep a fault; the same one of the same file is kept once."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
+import shutil
 import stat
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +23,7 @@ from course_lib import files
 from course_lib.errors import CourseError, DataError, UsageError
 from course_lib.quiz import handed_in, identity, notebook
 from course_lib.quiz.answers import Attempt, Store
-from course_lib.teach.grading.codes import why_not_json
-from course_lib.teach.grading.sound import Left, sound
+from course_lib.teach.grading.sound import Left, damage_of, sound
 
 MOST_ANSWERS = 20_000  # lines of one student
 LARGEST_NOTEBOOK = 25 * 10**6  # bytes
@@ -93,6 +93,19 @@ def _below(path: Path, name: str, depth: int) -> Iterator[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
+def in_memory() -> Iterator[None]:
+    """Unpack in memory meanwhile, where the system has room for it: folders on disk are slow."""
+    before, room = tempfile.tempdir, Path("/dev/shm")
+    with contextlib.suppress(OSError):
+        if os.access(room, os.W_OK) and shutil.disk_usage(room).free > 2 * handed_in.LARGEST_TOTAL:
+            tempfile.tempdir = str(room)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
 def opened(path: Path) -> Iterator[Handed]:
     """Read one submission; what it unpacks is gone at the end.
 
@@ -113,7 +126,7 @@ def opened(path: Path) -> Iterator[Handed]:
         _sizes(path)
         with handed_in.opened(path, predictions=True) as (found, folder):
             attempts, left = sound(handed_in.attempts_in(path, folder, found.lessons))
-            left += _damage(folder / "answers", found.damage)
+            left += damage_of(folder / "answers", found.damage)
             yield Handed(
                 path, files.sha256_file(path), found.student, found.course[:200],
                 _zoned(found.time), attempts, folder / "runs" if found.runs else None, tuple(left),
@@ -139,7 +152,8 @@ def _sizes(path: Path) -> None:
         _fit(path, sizes)
         for entry in listed:
             if entry.file_size > FEW and entry.filename.startswith("answers/"):
-                _lines(path, packed.open(entry).read(entry.file_size))
+                with packed.open(entry) as source:
+                    _lines(path, source.read(entry.file_size))
 
 
 def _fit(path: Path, entries: Iterable[tuple[str, int]]) -> None:
@@ -183,7 +197,7 @@ def _folder(path: Path) -> Handed:
             damage += loaded.damage
     content = _content(attempts)
     attempts, left = sound(attempts)
-    left += _damage(path / "answers", damage)
+    left += damage_of(path / "answers", damage)
     runs = path / "runs"
     found = [p for p in path.rglob("*") if p.is_file() and "runs" not in p.parts]
     last = max((p.stat().st_mtime for p in found), default=0.0)
@@ -257,32 +271,3 @@ def _receipts(content: dict[str, Any]) -> dict[str, list[Any]]:
 def _content(attempts: Mapping[str, Sequence[Attempt]]) -> str:
     lines = [repr(a) for lesson in sorted(attempts) for a in attempts[lesson]]
     return files.sha256_bytes("\n".join(lines).encode("utf-8", "backslashreplace"))
-
-
-def _damage(folder: Path, sentences: Iterable[str]) -> list[Left]:
-    """Give each kind of damage once a file: field, code, the first sentence and how many more."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for sentence in sentences:
-        name = re.split(r":| cannot| of ", sentence)[0]
-        kinds = {"the last line": "torn-line", "does not follow": "broken-chain",
-                 "which is no lesson": "unknown-lesson", "is not an answer": "not-an-answer"}
-        code = next((c for part, c in kinds.items() if part in sentence), "damaged")
-        if code == "not-an-answer" and sum(map(len, found.values())) < 20:
-            code, sentence = _line(folder, sentence)
-        found.setdefault((f"answers/{name}", code), []).append(sentence)
-    return [
-        (field, code, told[0] + (f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""))
-        for (field, code), told in found.items()
-    ]
-
-
-def _line(folder: Path, sentence: str) -> tuple[str, str]:
-    """Say why a line is no answer; the sentence names file and line."""
-    place = re.match(r"(.+\.jsonl):(\d+) ", sentence)
-    if place:
-        with contextlib.suppress(OSError, IndexError):
-            lines = (folder / place[1]).read_bytes().split(b"\n")
-            code, why = why_not_json(lines[int(place[2]) - 1])
-            if code:
-                return code, f"{sentence}: {why}"
-    return "not-an-answer", sentence

@@ -53,8 +53,13 @@ class Rule(BaseModel):
 
 
 class Policy(Rule):
-    """The rules of a class; ``quizzes`` gives single quizzes rules of their own."""
+    """The rules of a class; ``quizzes`` gives single quizzes rules of their own.
 
+    ``clock`` says when something was handed in: ``said``, the time the student's computer wrote
+    into it, or ``file``, the time stamp of the file as it was collected, which no student sets.
+    """
+
+    clock: Literal["said", "file"] = "said"
     quizzes: dict[str, Rule] = {}
 
     def of(self, quiz: str) -> Rule:
@@ -78,7 +83,7 @@ def read_policy(path: Path | None) -> Policy:
         place = ".".join(map(str, first["loc"]))
         raise DataError("the policy cannot be read", where=f"{path}, {place}", got=first["msg"],
                         expected="attempts, deadline, grace, per_day, most, closes_after, hints, "
-                        "quizzes") from None  # fmt: skip
+                        "clock, quizzes") from None  # fmt: skip
     for name, rule in {"": found, **found.quizzes}.items():
         if rule.deadline and rule.deadline.tzinfo is None:
             raise DataError("a deadline needs a time zone", where=f"{path}, {name or 'deadline'}",

@@ -7,19 +7,14 @@ not kept in the gradebook, so what depends on them is told and left to `course g
 
 from __future__ import annotations
 
-import functools
-import json
-import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from course_lib.errors import UnknownNameError, UsageError
 from course_lib.quiz import schema
-from course_lib.quiz.answers import Attempt
+from course_lib.teach.grading import replaying
 from course_lib.teach.grading.gradebook import Gradebook, Mark
 from course_lib.teach.grading.marker import Marker
-from course_lib.teach.grading.policy import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +111,9 @@ def _student(
 ) -> None:  # fmt: skip
     before = {k: m for k, m in book.marks_of(student).items() if k in stale}
     report.looked_at += len(before)
-    after: dict[tuple[str, str], Mark] = {}
-    for mark in _replayed(book.db, marker, student, {q for q, _ in before}):
-        place = mark.quiz, mark.item
-        if place in before and not _needs_files(marker, mark.item):
-            best = after.get(place)
-            after[place] = mark if best is None or mark.points > best.points else best
+    again = {place for place in before if not _needs_files(marker, place[1])}
+    quizzes = {quiz for quiz, _ in again}
+    after = replaying.best(replaying.replayed(book.db, marker, student, quizzes), again)
     for place, old in before.items():
         new = after.get(place)
         if old.item in void:
@@ -144,31 +136,3 @@ def _settle(
         (report.changes if write else report.kept).append(change)
     if write and not dry_run:
         book.set_mark(new, action="regrade", why=why, before=old)
-
-
-def _replayed(
-    db: sqlite3.Connection, marker: Marker, student: str, quizzes: set[str]
-) -> Iterator[Mark]:
-    """Mark each kept submission of a student again."""
-    for number, handed_in in db.execute(
-        "SELECT id, handed_in FROM submissions WHERE student=? ORDER BY id", (student,)
-    ).fetchall():
-        rows = db.execute(
-            "SELECT id, quiz, question, version, attempt, value, time, hints, outcome FROM answers "
-            "WHERE submission=? ORDER BY time, id", (number,),
-        ).fetchall()  # fmt: skip
-        attempts: dict[str, list[Attempt]] = {}
-        numbers: dict[int, int] = {}
-        for row, quiz, question, version, attempt, value, *rest in rows:
-            one = Attempt(quiz, question, version, attempt, json.loads(value), *rest)
-            numbers[id(one)] = row
-            attempts.setdefault(quiz, []).append(one)
-        when = datetime.fromisoformat(handed_in)
-        wanted = {q: a for q, a in attempts.items() if q in quizzes}
-        late = functools.partial(_late, when)
-        for mark, answer in marker.marks(student, wanted, None, late):
-            yield mark._replace(answer=numbers.get(id(answer)) if answer else None)
-
-
-def _late(handed_in: datetime, rule: Rule) -> int:
-    return rule.late(handed_in)

@@ -26,7 +26,7 @@ def page(found: Analysis, title: str = "What the marks say about the questions")
     parts += [_quiz(quiz) for quiz in found.quizzes]
     if found.objectives:
         rows = [(o, f"{100 * share:.0f}%") for o, share in found.objectives.items()]
-        parts += ["<h2>Objectives</h2>", _table(("objective", "#points earned"), rows)]
+        parts += ["<h2>Objectives</h2>", table(("objective", "#points earned"), rows)]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
@@ -34,8 +34,8 @@ def page(found: Analysis, title: str = "What the marks say about the questions")
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; a heading that begins with # is of a column of numbers."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give an HTML table; a heading that begins with # is of a column of numbers."""
     kinds = [' class="n"' if h.startswith("#") else "" for h in head]
     top = "".join(
         f'<th scope="col"{k}>{html.escape(h.lstrip("#"))}</th>'
@@ -61,10 +61,10 @@ def _overview(found: Analysis) -> str:
         for q in found.quizzes
     ]  # fmt: skip
     head = ("quiz", "#students", "#mean", "#alpha", "#median minutes", "#items to look at")
-    return _table(head, rows) + (
+    return table(head, rows) + (
         "<p>Alpha is Cronbach's: how far the items of a quiz measure the same thing. "
-        "Discrimination is the correlation of an item with the rest of its quiz; below 0.1 it tells the better "
-        "students from the weaker ones no better than chance.</p>"
+        "Discrimination is the correlation of an item with the rest of its quiz; below 0.1 it "
+        "tells the better students from the weaker ones no better than chance.</p>"
     )
 
 
@@ -77,7 +77,7 @@ def _quiz(quiz: QuizFigures) -> str:
     head = ("item", "type", "objective", "#asked", "#points earned", "#discrimination", "#left out",
             "options: all / best / weakest third", "look at")  # fmt: skip
     picture = _histogram(quiz) if quiz.shares else ""
-    return f"<h2>Quiz {html.escape(quiz.quiz)}</h2>{picture}{_table(head, rows)}"
+    return f"<h2>Quiz {html.escape(quiz.quiz)}</h2>{picture}{table(head, rows)}"
 
 
 def _options(item: Item) -> str:

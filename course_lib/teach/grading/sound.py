@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from course_lib.quiz.answers import LONGEST_LINE, Attempt
+from course_lib.teach.grading.codes import why_not_json
 
 DEEPEST, MOST_PARTS = 20, 5000
 LARGEST = 2**53  # of a whole number; the largest every JSON reader keeps exactly
@@ -90,3 +94,41 @@ def newest(attempts: Mapping[str, Sequence[Attempt]]) -> datetime | None:
 
 def _zoned(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def damage_of(folder: Path, sentences: Iterable[str]) -> list[Left]:
+    """Give each kind of damage once a file: field, code, the first sentence and how many more.
+
+    Args:
+        folder: of the answers, where a line can be looked at again.
+        sentences: on damage, as the store of answers gives them.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for sentence in sentences:
+        name = re.split(r":| cannot| of ", sentence)[0]
+        kinds = {
+            "the last line": "torn-line",
+            "does not follow": "broken-chain",
+            "which is no lesson": "unknown-lesson",
+            "is not an answer": "not-an-answer",
+        }
+        code = next((c for part, c in kinds.items() if part in sentence), "damaged")
+        if code == "not-an-answer" and sum(map(len, found.values())) < 20:
+            code, sentence = _line(folder, sentence)
+        found.setdefault((f"answers/{name}", code), []).append(sentence)
+    return [
+        (field, code, told[0] + (f" (and {len(told) - 1:,} more)" if len(told) > 1 else ""))
+        for (field, code), told in found.items()
+    ]
+
+
+def _line(folder: Path, sentence: str) -> tuple[str, str]:
+    """Say why a line is no answer; the sentence names file and line."""
+    place = re.match(r"(.+\.jsonl):(\d+) ", sentence)
+    if place:
+        with contextlib.suppress(OSError, IndexError):
+            lines = (folder / place[1]).read_bytes().split(b"\n")
+            code, why = why_not_json(lines[int(place[2]) - 1])
+            if code:
+                return code, f"{sentence}: {why}"
+    return "not-an-answer", sentence

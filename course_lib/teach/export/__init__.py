@@ -1,0 +1,1 @@
+"""Quizzes and marks in the formats of other systems."""

@@ -1,0 +1,1 @@
+"""The built lessons as pages for a browser and as slides, without a network."""
