@@ -53,7 +53,11 @@ STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
 refuse(STATE, 0o077, "a folder of the hub alone", f"chmod 700 {STATE}")
 
 # --- Who may come in: the roster, by the names of the machine's users ------------------------
-STUDENTS = {s.student.lower(): s for s in roster.read_roster(ROSTER)}
+LISTED = roster.read_roster(ROSTER)
+STUDENTS = {s.student.lower(): s for s in LISTED}
+if len(STUDENTS) < len(LISTED):
+    raise UsageError("two students have one user name", where=str(ROSTER),
+                     next_step="ids that differ by upper and lower case alone are one user")  # fmt: skip
 c.JupyterHub.authenticator_class = "pam"
 c.Authenticator.allowed_users = set(STUDENTS)
 c.Authenticator.allow_existing_users = False  # who leaves the roster is out

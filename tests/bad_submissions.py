@@ -216,7 +216,7 @@ def _forged_size() -> bytes:
 
 _file("flipped", "damaged-zip", None, _flipped)
 _file("encrypted", "encrypted", None, _encrypted)
-_file("forgedsize", "forged-size", None, _forged_size)
+_file("forgedsize", "damaged-zip", None, _forged_size)
 _extra("climbs", "path-traversal", "../../evil.py")
 _extra("rooted", "path-traversal", "/etc/cron.d/evil")
 _extra("climbsin", "path-traversal", "runs/../run.json")
@@ -399,7 +399,7 @@ _file("predicts", "", "right", lambda: pack("predicts", {
 HOSTILE = {
     "loops": ("def f(x):\n  while True: pass", "longer than allowed"),
     "forks": ("import os\ndef f(x):\n  while True: os.fork()", ""),
-    "hoards": ("def f(x):\n  y = []\n  while True: y.append('x' * 10**8)", "memory"),
+    "hoards": ("def f(x): return len('x' * 10**11)", "memory"),
     "floods": ("def f(x):\n  while True: print('x' * 10**6)", "more than allowed"),
     "patches": ("import builtins\nbuiltins.sorted = lambda x: x\n"
                 "builtins.AssertionError = Exception\ndef f(x): return x", "should give"),

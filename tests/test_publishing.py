@@ -189,7 +189,7 @@ def test_a_folder_needs_no_network_and_lacks_no_file(
     assert len(loaded) > 5
     for page, place in loaded:
         assert not re.match(r"(?:https?:)?//", place), f"{page.name} loads {place}"
-        if not place.startswith("data:"):
+        if not place.startswith(("data:", "#")):
             name = place.split("?")[0].split("#")[0]
             assert (page.parent / name).is_file(), f"{page.name}: {place} is missing"
     for style in out.rglob("*.css"):
@@ -259,9 +259,7 @@ def test_cells_that_do_not_fit_are_continued_below_with_their_notes() -> None:
     spoken = cell("say", metadata={"tags": ["notes"], "slideshow": {"slide_type": "notes"}})
     found = layout.laid_out([head, spoken, *(cell("word " * 90) for _ in range(5))])
     kinds = [layout.kind_of(c) for c in found]
-    assert kinds == ["slide", "notes", "-", "-", "subslide", "notes", "-", "subslide", "notes"] or (
-        kinds.count("subslide") == kinds.count("notes") - 1 > 0
-    )
+    assert kinds.count("subslide") == kinds.count("notes") - 1 > 0
     assert len({c["id"] for c in found}) == len(found)
     used = 0
     for c in found:
@@ -427,7 +425,7 @@ def test_a_new_lesson_passes_the_check_but_for_being_built(own: Path) -> None:
     ready = made.paths[1].read_text().replace("status: draft", "status: ready")
     made.paths[1].write_text(ready)
     assert not quiz_lint.lint(quiz_lint.load_bank(own / "quizzes"), lessons, own / "quizzes")
-    assert "parameters" in regenerate.read_source(made.paths[0]).cells[2].metadata["tags"] or True
+    assert regenerate.parameters_of(regenerate.read_source(made.paths[0])) >= {"profile", "seed"}
     assert [t.lesson for t in glossary.read_terms(made.paths[3].parent)] == ["11"]
 
 

@@ -115,10 +115,11 @@ class Machine:
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    def add_user(self, name: str, *groups: str) -> None:
-        more = ["-G", ",".join(groups)] if groups else []
-        self.run("useradd", "-m", "-s", "/bin/bash", *more, name)
-        self.run("chpasswd", put=f"{name}:{PASSWORD}\n")
+    def add_users(self, *names: str) -> None:
+        """Add users with PASSWORD; the last one is an instructor, in GROUP."""
+        lines = [f"groupadd {GROUP}"]
+        lines += [f"useradd -m -s /bin/bash {n} && echo {n}:{PASSWORD} | chpasswd" for n in names]
+        self.run("sh", "-ec", "\n".join([*lines, f"usermod -aG {GROUP} {names[-1]}"]))
 
     @contextmanager
     def hub(self) -> Iterator[str]:

@@ -32,7 +32,9 @@ def words(element: Any) -> str:
 def tree(element: Any) -> Any:
     if isinstance(element, str):
         return element
-    named = {k[1] if isinstance(k, tuple) else k: str(v) for k, v in element.get_attributes().items()}
+    named = {
+        k[1] if isinstance(k, tuple) else k: str(v) for k, v in element.get_attributes().items()
+    }
     return [element.xmlname, named, [tree(c) for c in element.get_children()]]
 
 

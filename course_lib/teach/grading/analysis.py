@@ -208,7 +208,8 @@ def _flags(
         keyed = {f"o{i}" for i, o in enumerate(question.options, 1) if o.correct}
         best = {o: n[1] for o, n in options.items()}
         top = max(best, key=lambda o: best[o])
-        if top not in keyed and best[top] > 1.5 * max(best[k] for k in keyed):
+        draws = best[top] > 1.5 * max(best[k] for k in keyed) and best[top] >= options[top][2]
+        if top not in keyed and draws and not linked >= FLAT:
             found.append(f"the best third chooses {top}: is the key right?")
         for option, (all_of_them, _, _) in options.items():
             if option not in keyed and all_of_them < UNUSED * count:

@@ -12,9 +12,9 @@ Five kinds of flags:
 * ``same mistakes``: two students with far more equal wrong answers than chance gives. Of the
   questions both got wrong, question *i* agrees by chance with p_i, the sum over its wrong
   answers of the squared share of the class's wrong answers. The number that agree is compared
-  with a Poisson distribution of mean sum(p_i), whose upper tail lies above that of the true sum
-  (Hoeffding 1956; Anderson and Samuels 1967). A pair is flagged when that tail, multiplied by the
-  number of pairs in the class (Bonferroni), is below ``CHANCE``.
+  with a binomial distribution with the mean of the p_i, whose upper tail lies above that of the
+  true sum (Hoeffding 1956). A pair is flagged when that tail, multiplied by the number of pairs
+  in the class (Bonferroni), is below ``CHANCE``.
 """
 
 from __future__ import annotations
@@ -147,18 +147,18 @@ def _mistakes(book: Gradebook, quiz: str) -> Iterator[Flag]:
                               (quiz,)).fetchone()  # fmt: skip
     if size < LEAST_CLASS:
         return
-    students, same, expected = _tables(book, quiz)
-    for first, second, count, mean, chance in _unlikely(same, expected, size * (size - 1) / 2):
+    students, *three = _tables(book, quiz)
+    for first, second, count, mean, chance in _unlikely(*three, size * (size - 1) / 2):
         yield "same mistakes", [students[first], students[second]], {
             "quiz": quiz, "same": count, "by chance": round(mean, 2), "chance": chance,
         }  # fmt: skip
 
 
-def _tables(book: Gradebook, quiz: str) -> tuple[list[str], Any, Any]:
-    """Give the students, and two sparse tables with a row for each.
+def _tables(book: Gradebook, quiz: str) -> tuple[list[str], Any, Any, Any]:
+    """Give the students, and three sparse tables with a row for each.
 
-    The product of the first with its transpose counts the wrong answers two students share, that
-    of the second what chance lets them share.
+    Their products with their transposes give, for two students, how many wrong answers they
+    share, how many chance lets them share, and how many questions both got wrong.
     """
     students, values = dict[str, int](), dict[tuple[str, str], int]()
     items = dict[str, int]()
@@ -180,6 +180,7 @@ def _tables(book: Gradebook, quiz: str) -> tuple[list[str], Any, Any]:
         list(students),
         _sparse(row[shared], column[shared], ones, (len(students), len(values))),
         _sparse(row, of, np.sqrt(agree[of]) if of.size else ones, (len(students), len(items))),
+        _sparse(row, of, np.ones(of.size), (len(students), len(items))),
     )
 
 
@@ -190,20 +191,22 @@ def _sparse(row: Any, column: Any, values: Any, shape: tuple[int, int]) -> Any:
 
 
 def _unlikely(
-    same: Any, expected: Any, pairs: float
+    same: Any, expected: Any, both: Any, pairs: float
 ) -> Iterator[tuple[int, int, int, float, float]]:
     """Yield pairs of rows, what they share, what chance gives and its adjusted probability."""
-    from scipy.special import gammainc
+    from scipy.special import betainc
 
     for start in range(0, same.shape[0], ROWS):
         counts = (same[start : start + ROWS] @ same.T).toarray()
         means = (expected[start : start + ROWS] @ expected.T).toarray()
-        # at two deviations above the mean the tail is still far above what is looked for
-        rows, columns = np.nonzero((counts >= LEAST_SAME) & (counts > means + 2 * np.sqrt(means)))
+        # at a deviation above the mean the tail is still far above what is looked for
+        rows, columns = np.nonzero((counts >= LEAST_SAME) & (counts > means + np.sqrt(means)))
         later = columns > rows + start
         rows, columns = rows[later], columns[later]
         found, mean = counts[rows, columns], means[rows, columns]
-        chance = gammainc(found, mean) * pairs  # the Poisson tail from ``found`` on
+        tried = (both[start : start + ROWS] @ both.T).toarray()[rows, columns]
+        share = np.minimum(mean / tried, 1.0)
+        chance = betainc(found, tried - found + 1, share) * pairs  # the tail from ``found`` on
         for i in np.nonzero(chance < CHANCE)[0]:
             yield (int(rows[i]) + start, int(columns[i]), int(found[i]), float(mean[i]),
                    float(chance[i]))  # fmt: skip
