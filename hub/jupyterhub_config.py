@@ -44,7 +44,7 @@ refuse(COURSE / "notebooks", 0o022, "the course, writable by its owner alone",
 refuse(COURSE, 0o022, "the course, writable by its owner alone", f"chmod go-w {COURSE}")
 if (COURSE / "quizzes" / "assessment" / "keys").exists():
     raise UsageError("the answers lie in the students' course", where=str(COURSE),
-                     next_step="unpack the file of 'course release' there, not a clone")  # fmt: skip
+                     next_step="unpack the file of 'course release' there instead")  # fmt: skip
 refuse(ROSTER, 0o077, "the file of 'course roster', readable by its owner alone",
        f"chmod 600 {ROSTER}")  # fmt: skip
 refuse(EXCHANGE, 0o004, f"a folder of mode {exchange.MODE:o}, which students cannot list",
@@ -57,7 +57,7 @@ LISTED = roster.read_roster(ROSTER)
 STUDENTS = {s.student.lower(): s for s in LISTED}
 if len(STUDENTS) < len(LISTED):
     raise UsageError("two students have one user name", where=str(ROSTER),
-                     next_step="ids that differ by upper and lower case alone are one user")  # fmt: skip
+                     next_step="ids must differ by more than capitals")  # fmt: skip
 c.JupyterHub.authenticator_class = "pam"
 c.Authenticator.allowed_users = set(STUDENTS)
 c.Authenticator.allow_existing_users = False  # who leaves the roster is out

@@ -164,16 +164,16 @@ def test_labels_are_spoilt_by_the_share_asked_for() -> None:
     spoilt = faults.mislabel(rows, 0.3, seed=4)
     assert sum(a.label != b.label for a, b in zip(rows, spoilt, strict=True)) == 15
     assert faults.mislabel(rows, 0) == rows
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="not a share"):
         faults.mislabel(rows, 1.5)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="cannot be mistaken"):
         faults.mislabel(rows[:1], 0.5)
 
 
 def test_a_cut_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="not a share"):
         faults.random_cut([], share=1.0)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="no rows"):
         faults.accuracy(None, [])
 
 
@@ -184,7 +184,7 @@ def test_an_interval_over_cuts_of_the_same_rows_is_wider() -> None:
     wider = faults.interval(values, ratio=0.25)
     assert (wider[2] - mean) / (high - mean) == pytest.approx((0.45 / 0.2) ** 0.5)
     assert low > wider[1]
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="no interval"):
         faults.interval([0.1])
 
 
@@ -200,5 +200,5 @@ def test_a_model_is_more_surprised_by_mirrored_text() -> None:
     texts = ["The parcel never arrived, and nobody answers the telephone."]
     plain = faults.surprise(model, tokenizer, texts)
     assert 0 < plain < faults.surprise(model, tokenizer, [texts[0][::-1]]) < math.inf
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="no texts"):
         faults.surprise(model, tokenizer, [])

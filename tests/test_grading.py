@@ -409,7 +409,7 @@ def test_a_page_tells_what_a_student_needs(keys: Keys, book: Gradebook, tmp_path
     page = feedback_page.page(book, marker, "mia", "Mia <Lee>")
     plain = html.unescape(re.sub(r"<[^>]+>", " ", page))
     for told in ("Mia <Lee>", "No, one.", "It is two.", "everybody has its points", "fa",
-                 "1 hints opened, which cost 25%", "not answered", "the stem was <unclear>"):  # fmt: skip
+                 "hints opened: 1, at 25%", "not answered", "was <unclear>"):  # fmt: skip
         assert told in plain
     assert "No, three." not in page and "fb" not in plain
     sanitised(page)

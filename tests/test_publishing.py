@@ -30,9 +30,7 @@ from course_lib.teach.new_lesson import new_lesson
 from course_lib.teach.publishing import layout, mathml, pages, slides
 
 ROOT = Path(__file__).resolve().parent.parent
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # noqa: E501
 SOURCE = """---
 kernelspec: {name: python3, display_name: Python 3, language: python}
 ---

@@ -19,7 +19,7 @@ def add(command: Command, argv: Sequence[str]) -> None:
     one.add_argument("--group", help="make: whose members may read what is handed in")
     one.add_argument("--out", metavar="DIR", default="collected", help="collect: where to")
     one.add_argument("--one-owner", action="store_true",
-                     help="collect: all files have one owner (containers), which proves nothing")  # fmt: skip
+                     help="collect: one user owns all files, as with containers")  # fmt: skip
 
 
 def run_exchange(args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def proxy_command() -> str:
     inside = NPM / "node_modules" / ".bin" / "configurable-http-proxy"
     found = shutil.which("configurable-http-proxy") or (str(inside) if inside.exists() else "")
     assert found, (
-        "JupyterHub needs configurable-http-proxy: apt-get install node-configurable-http-proxy, or "
+        "JupyterHub needs its proxy: apt-get install node-configurable-http-proxy, or "
         f"npm install --prefix {NPM} configurable-http-proxy"
     )
     return found
@@ -94,7 +94,7 @@ class Machine:
             "--cap-add", "ALL", "--chdir", "/",
         ]  # fmt: skip
         self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "COURSE_ROOT": "/srv/course",
             "PYTHONPATH": "/srv/course",  # where 'pip install -e /srv/course' points to otherwise
@@ -102,8 +102,8 @@ class Machine:
 
     def command(self, *words: str, user: str = "") -> list[str]:
         """Give the command line that runs a command in here."""
-        become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user else []
-        return ["bwrap", *self._options, "--", *become, *words]
+        become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
+        return ["bwrap", *self._options, "--", *(become if user else ()), *words]
 
     def run(self, *words: str, user: str = "", code: int = 0, put: str = "", **more: str) -> str:
         """Run a command to its end; give what it printed."""
@@ -135,9 +135,7 @@ class Machine:
             "c.Spawner.environment['JUPYTERLAB_SETTINGS_DIR'] = '/srv/settings'\n"
             "c.Spawner.environment['COURSE_PROFILE'] = 'quick'\n"
         )
-        command = self.command(
-            "jupyterhub", "-f", "/srv/instructor/clone/hub/jupyterhub_config.py"
-        )  # fmt: skip
+        command = self.command("jupyterhub", "-f", "/srv/instructor/clone/hub/jupyterhub_config.py")
         environment = self.environment | {
             k: os.environ[k] for k in ("NODE_PATH",) if k in os.environ
         }

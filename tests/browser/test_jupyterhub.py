@@ -1,4 +1,4 @@
-"""A class on a real JupyterHub: three local users, real passwords, a quiz in Chromium, a hand-in."""
+"""A class on a real JupyterHub: local users, real passwords, a quiz in Chromium, a hand-in."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hub_machine import GROUP, PASSWORD, Machine
 from playwright.sync_api import Browser, Page, expect
+from test_quiz import form, run_all, submit, verdict
 
 from conftest import ROOT, SETTINGS
 from course_lib.quiz import schema, variants
 from course_lib.teach.release import bundle, roster
-from hub_machine import GROUP, PASSWORD, Machine
-from test_quiz import form, run_all, submit, verdict
 
 KEY = ROOT / "quizzes" / "assessment" / "keys" / "assessment.yaml"
 PAPER = "10_assessment.ipynb"
@@ -166,6 +166,9 @@ def test_a_class_from_login_to_marks(
     grade = ("course", "grade", "--secret", "/srv/instructor/secret", "--no-code", "--gradebook")
     clone = {"COURSE_ROOT": "/srv/instructor/clone", "PYTHONPATH": "/srv/instructor/clone"}
     machine.run(*grade, "/home/teacher/marks.sqlite", "/srv/exchange", user="teacher", **clone)
+    collect = ("course", "exchange", "collect", "/srv/exchange", "--out", "/home/teacher/in")
+    told = machine.run(*collect, user="teacher", **clone)
+    assert "1 collected" in told and [p.name for p in (home / "teacher/in").iterdir()] == ["ada"]
     wanted = {"00.q2": 1.0, "00.q4": 0.0} | {q.id: q.points for q in chosen}
     assert marks(home / "teacher" / "marks.sqlite") == {("ada", k): v for k, v in wanted.items()}
 

@@ -86,7 +86,7 @@ def read_old(package: zipfile.ZipFile) -> dict[str, Any]:
         alone.append(element)
         document = qti1.QTIDocument()
         document.read(src=io.BytesIO(ET.tostring(alone)))
-        [item] = tree(document.root)[2]
+        [item] = [c for c in tree(document.root)[2] if not isinstance(c, str)]
         found[item[1]["ident"]] = item
     return found
 

@@ -132,7 +132,7 @@ def _item(marker: Marker, mark: Mark, answer: Any) -> str:
     told = [f"{_number(mark.points)} of {_number(mark.out_of)} points",
             WORDS.get(mark.outcome, mark.outcome)]  # fmt: skip
     if hints := detail.get("hints"):
-        told.append(f"{hints} hints opened, which cost {detail.get('cost', 0):.0%}")
+        told.append(f"hints opened: {hints}, at {detail.get('cost', 0):.0%} of the points")
     if (kept := detail.get("kept", 1.0)) != 1.0:
         told.append(f"late: {kept:.0%} of the points count")
     head = f"<h3>{escaped(mark.item, 80)}</h3><p class='meta'>{escaped('; '.join(told), 400)}</p>"

@@ -147,8 +147,9 @@ def _mistakes(book: Gradebook, quiz: str) -> Iterator[Flag]:
                               (quiz,)).fetchone()  # fmt: skip
     if size < LEAST_CLASS:
         return
-    students, *three = _tables(book, quiz)
-    for first, second, count, mean, chance in _unlikely(*three, size * (size - 1) / 2):
+    students, same, expected, both = _tables(book, quiz)
+    pairs = size * (size - 1) / 2
+    for first, second, count, mean, chance in _unlikely(same, expected, both, pairs):
         yield "same mistakes", [students[first], students[second]], {
             "quiz": quiz, "same": count, "by chance": round(mean, 2), "chance": chance,
         }  # fmt: skip
@@ -187,7 +188,7 @@ def _tables(book: Gradebook, quiz: str) -> tuple[list[str], Any, Any, Any]:
 def _sparse(row: Any, column: Any, values: Any, shape: tuple[int, int]) -> Any:
     from scipy.sparse import csr_matrix
 
-    return csr_matrix((values, (row, column)), shape=shape, dtype=np.float32)
+    return csr_matrix((values, (row, column)), shape=shape, dtype=np.float64)
 
 
 def _unlikely(

@@ -23,7 +23,7 @@ from course_lib.teach.publishing import place
 
 TITLE = "Fine-Tuning GPT, Hands-On"
 SECONDS = 900  # the longest Sphinx may take
-CONF = '''\
+CONF = """\
 project = {title!r}
 html_title = {title!r}
 language = "en"
@@ -60,7 +60,7 @@ html_show_sourcelink = False
 html_use_index = False
 html_show_sphinx = False
 html_show_copyright = False
-'''
+"""
 INDEX = """\
 # {title}
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from course_lib import files
 from course_lib.errors import CourseError, DataError, StorageError, UsageError
 from course_lib.quiz import handed_in
 
@@ -60,8 +59,8 @@ def make(exchange: Path, group: str | None = None) -> Path:
             shutil.chown(exchange, group=group)
         exchange.chmod(MODE)
     except LookupError:
-        raise UsageError("there is no such group", got=repr(group),
-                         next_step="make it with 'groupadd', or leave --group out") from None  # fmt: skip
+        step = "make it with 'groupadd', or leave --group out"
+        raise UsageError("there is no such group", got=repr(group), next_step=step) from None
     except OSError as error:
         raise StorageError("the exchange folder could not be made", where=str(exchange),
                            got=error.strerror or str(error),
