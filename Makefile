@@ -9,12 +9,13 @@ LESSONS := notebooks/00_start_here.ipynb notebooks/03_text_classification.ipynb
 STAMP := $(VENV)/.setup-done
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab test browser check lessons clean
+.PHONY: help setup lab test browser outside check lessons clean
 
 help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
 	@echo "make test     set up if needed, run every test"
 	@echo "make browser  the tests that need Chromium"
+	@echo "make outside  exports read back by programs of others"
 	@echo "make check    lint, types, lessons and questions"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
 	@echo "make clean    remove caches; keeps .venv, work and runs"
@@ -39,10 +40,14 @@ lab: setup
 
 test: setup
 	OMP_NUM_THREADS=1 COURSE_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
-	  --nbval-lax tests --ignore=tests/browser $(LESSONS)
+	  -m "not outside" --nbval-lax tests --ignore=tests/browser $(LESSONS)
 
 browser: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser
+
+# Exports read by programs of others; .ci/run installs them (npm, and Python 3.11).
+outside: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py
 
 check: setup
 	$(BIN)/ruff check course_lib tests conftest.py

@@ -131,8 +131,7 @@ def sanitised(page: str) -> None:
     allowed = {k: set(v) for k, v in nh3.ALLOWED_ATTRIBUTES.items()}
     allowed |= {tag: allowed.get(tag, set()) | {"class"} for tag in TAGS}
     cleaned = nh3.clean(body, tags=TAGS, attributes=allowed, link_rel=None)
-    assert html.unescape(cleaned) == html.unescape(body.replace("class='", 'class="').replace(
-        "'>", '">')) or cleaned.replace('"', "'") == body.replace('"', "'")  # fmt: skip
+    assert html.unescape(cleaned) == html.unescape(body)
     assert not re.search(r"<script|<img|<link|<iframe|\son\w+=|url\(|src=", body)
 
 
@@ -268,38 +267,47 @@ def content(path: Path) -> tuple[list[Any], int, int]:
         return marks.fetchall(), counts[0], counts[1]
 
 
+def kept(path: Path) -> int:
+    """How many submissions a gradebook, perhaps one being made, holds."""
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM submissions").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
 def test_killed_at_any_moment_the_gradebook_is_whole(root: Path, tmp_path: Path) -> None:
-    a_class(tmp_path / "in", 250)
-    whole = grade(root, str(tmp_path / "in"), "--gradebook", str(tmp_path / "whole.sqlite"))
-    began = time.monotonic()
-    assert whole.communicate(timeout=60) and whole.returncode == 0
-    seconds = time.monotonic() - began
-    rng, killed = random.Random(3), 0
-    path = tmp_path / "killed.sqlite"
-    for share in (0.6, 0.75, 0.9, 0.97):
+    a_class(tmp_path / "in", 300)
+    whole, path = tmp_path / "whole.sqlite", tmp_path / "killed.sqlite"
+    process = grade(root, str(tmp_path / "in"), "--gradebook", str(whole))
+    assert process.communicate(timeout=120) and process.returncode == 0
+    killed = []
+    for pause in (0.0, 0.01, 0.05):  # after something was written: at once, and a little later
+        before = kept(path)
         process = grade(root, str(tmp_path / "in"), "--gradebook", str(path))
-        time.sleep(seconds * share * rng.uniform(0.9, 1.0))
-        killed += process.poll() is None
+        while process.poll() is None and kept(path) == before:
+            time.sleep(0.002)
+        time.sleep(pause)
+        killed.append(process.poll() is None)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if path.exists():
-            marks, *_ = content(path)
-            assert len(marks) % 10 == 0  # whole submissions only
-    assert killed >= 2
-    last = grade(root, str(tmp_path / "in"), "--gradebook", str(path))
-    assert last.communicate(timeout=60) and last.returncode == 0
-    assert content(path) == content(tmp_path / "whole.sqlite")
-    assert content(path)[1] == 2500  # each mark once
+        marks, lines, _ = content(path)
+        assert len(marks) == lines == 10 * kept(path) > 0  # whole submissions only
+    assert killed[0] and kept(path) > before
+    process = grade(root, str(tmp_path / "in"), "--gradebook", str(path))
+    assert process.communicate(timeout=120) and process.returncode == 0
+    assert content(path) == content(whole)
+    assert content(path)[1] == 3000  # each mark once
 
 
 def test_two_graders_at_once_mark_everything_once(root: Path, tmp_path: Path) -> None:
-    a_class(tmp_path / "in", 150)
+    a_class(tmp_path / "in", 100)
     path = tmp_path / "g.sqlite"
     both = [grade(root, str(tmp_path / "in"), "--gradebook", str(path)) for _ in range(2)]
     ended = [p.communicate(timeout=60) for p in both]
     for process, (_, told) in zip(both, ended, strict=True):
         assert process.returncode == 0 or b"let the other process end" in told
-    assert len(content(path)[0]) == content(path)[1] == 1500
+    assert len(content(path)[0]) == content(path)[1] == 1000
 
 
 def test_a_second_writer_is_told(book: Gradebook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,7 +568,7 @@ def drawn_class(
                 value = {"o1": "o3", "o3": "o1"}.get(value, value)
             rows.append(value)
         if s == 1 and copies:
-            rows = [*kept[:24], *rows[24:]]
+            rows = [*kept[:28], *rows[28:]]
         kept = rows
         name = f"s{s:03}"
         given = [row(name, f"04.q{n}", v, n, quiz="04") for n, v in enumerate(rows, 1)]
@@ -574,7 +582,7 @@ def drawn_class(
 def test_shared_mistakes_beyond_chance(
     root: Path, book: Gradebook, tmp_path: Path, copies: bool
 ) -> None:
-    keys, folder = drawn_class(root, tmp_path, 150, copies=copies)
+    keys, folder = drawn_class(root, tmp_path, 90, copies=copies)
     marking.grade_all([folder], Marker(keys), book)
     found = shared_work.find(book, keys)
     assert [s for _, s, _ in found] == ([["s000", "s001"]] if copies else [])

@@ -57,7 +57,7 @@ def _marker(args: argparse.Namespace) -> Any:
     key = keys.load_keys(keys=Path(args.keys) if args.keys else None)
     rules = policy.read_policy(Path(args.policy) if args.policy else None)
     secret = roster.secret(Path(args.secret)) if args.secret else None
-    if (why := sandbox.available()) and not args.no_code:
+    if not args.no_code and (why := sandbox.available()):
         say(f"code exercises wait: {why}")
     return Marker(key, rules, secret=secret, run_code=not args.no_code)
 

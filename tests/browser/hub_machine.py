@@ -2,14 +2,13 @@
 
 Real users with real ids, homes and passwords, a real PAM, without touching this machine: /etc,
 /home, /srv and /tmp are folders of the test, put in place by bubblewrap, and the rest is read-only.
-When the last process ends, nothing is left. Needs root, as a hub with local users does.
+Processes have a namespace too and end with it. Needs root, as a hub with local users does.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -83,7 +82,8 @@ class Machine:
         own = [Path(sys.base_prefix), Path(sys.prefix), NPM]
         binds = {"etc": "/etc", "home": "/home", "srv": "/srv", "tmp": "/tmp"}
         self._options = [
-            "--die-with-parent", "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev",
+            "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/",
+            "--dev-bind", "/dev", "/dev", "--proc", "/proc",
             "--tmpfs", "/run", "--tmpfs", "/var/log", "--tmpfs", "/var/lib",
             *shown([p for p in own if p.exists()]),
             # The clone is the instructor's: students find the environment, and no keys.
@@ -147,12 +147,8 @@ class Machine:
             self._wait(f"http://127.0.0.1:{port}/hub/health", process)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, signal.SIGTERM)  # the hub ends the students' servers
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.kill()  # with their namespace end hub, proxy and the students' servers
+            process.wait()
 
     def _wait(self, address: str, process: subprocess.Popen[bytes]) -> None:
         for _ in range(240):

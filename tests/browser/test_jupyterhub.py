@@ -35,6 +35,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     instructor.chmod(0o700)
     _course(made.place)
     (made.place / "etc" / "course").mkdir(mode=0o700)
+    (instructor / "secret").write_text("b" * 64 + "\n")  # the same questions in every run
+    (instructor / "secret").chmod(0o600)
     (instructor / "class.csv").write_text("student,name\nada,Ada Ohm\nBob,Bob Volt\n")
     made.run("course", "roster", "/srv/instructor/class.csv", "--course", CLASS, "--secret",
              "/srv/instructor/secret", "--out", "/etc/course/roster-tokens.csv")  # fmt: skip
@@ -114,6 +116,8 @@ def test_a_class_from_login_to_marks(
     home, exchange = machine.place / "home", machine.place / "srv" / "exchange"
     ada = browser.new_page(viewport={"width": 1280, "height": 900})
     log_in(ada, hub, "ada")
+    bob = browser.new_context().new_page()
+    log_in(bob, hub, "bob")
     ada.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     assert ada.url.startswith(f"{hub}/user/ada/lab/tree/00_start_here.ipynb"), ada.url
 
@@ -133,7 +137,7 @@ def test_a_class_from_login_to_marks(
     keyed = schema.load_quiz(KEY)
     mine, everyone = (variants.drawn(keyed, s) for s in (seed, variants.PRACTICE))
     chosen = [
-        next(q for q in mine if isinstance(q, schema.Numeric) and q.variables),
+        next(q for q in mine if isinstance(q, schema.Numeric) and numbers(q, seed)),
         next(q for q in mine if isinstance(q, schema.Single) and q not in everyone),
     ]
     opened(ada, hub, "ada", PAPER)
@@ -148,8 +152,6 @@ def test_a_class_from_login_to_marks(
     told = (home / "ada" / "submitted").read_text()
     handed = re.search(r"handed in as (/srv/exchange/submission-ada-001-[0-9a-f]{32}\.zip)", told)
     assert handed, told
-    bob = browser.new_context().new_page()
-    log_in(bob, hub, "bob")
     bob.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     seen = _what_bob_sees(bob, hub, machine, handed[1])
     assert not seen, seen
@@ -179,18 +181,30 @@ def _what_bob_sees(page: Page, hub: str, machine: Machine, handed: str) -> list[
     answer = page.goto(f"{hub}/user/ada/lab")
     if answer is None or answer.status not in (403, 404):
         seen.append(f"her server: {answer and answer.status}")
-    for words in (
-        ("ls", "/srv/exchange"), ("cat", handed), ("cp", "/dev/null", handed), ("rm", "-f", handed),
-        ("ls", "/home/ada/work"), ("cat", "/home/ada/work/.course/handed-out.json"),
-        ("ls", "/home/ada/work/answers"), ("ls", "/home/ada/.course-run"),
-        ("cat", "/etc/course/roster-tokens.csv"), ("ls", "/srv/instructor"),
-        ("ls", "/var/lib/course-hub"), ("touch", "/srv/course/notebooks/mine"),
-        ("touch", "/srv/course/quizzes/00_start_here.yaml"), ("find", "/srv/course/mine"),
-    ):  # fmt: skip
-        done = machine.run("sh", "-c", '"$@" && echo REACHED; true', "sh", *words, user="bob")
-        if "REACHED" in done:
-            seen.append(" ".join(words))
-    return seen
+    reads = [
+        ("ls", "/srv/exchange"), ("cat", handed), ("ls", "/home/ada/work"),
+        ("cat", "/home/ada/work/.course/handed-out.json"), ("ls", "/home/ada/work/answers"),
+        ("ls", "/home/ada/.course-run"), ("cat", "/etc/course/roster-tokens.csv"),
+        ("ls", "/srv/instructor"), ("ls", "/var/lib/course-hub"),
+    ]  # fmt: skip
+    writes = [
+        ("cp", "/dev/null", handed), ("rm", "-f", handed), ("touch", "/srv/course/notebooks/mine"),
+        ("touch", "/srv/course/quizzes/00_start_here.yaml"), ("touch", "/home/ada/work/mine"),
+    ]  # fmt: skip
+    assert all(reached(machine, words, "") for words in reads), "it is there to be read"
+    return seen + [" ".join(w) for w in reads + writes if reached(machine, w, "bob")]
+
+
+def reached(machine: Machine, words: tuple[str, ...], user: str) -> bool:
+    """Tell whether a command succeeds; an empty user is root."""
+    line = '"$@" > /dev/null && echo REACHED; true'
+    return "REACHED" in machine.run("sh", "-c", line, "sh", *words, user=user)
+
+
+def numbers(question: schema.Question, seed: bytes) -> bool:
+    """Tell whether a question has numbers of this seed's own."""
+    mine, practice = (variants.values(question, s) for s in (seed, variants.PRACTICE))
+    return mine != practice
 
 
 def marks(gradebook: Path) -> dict[tuple[str, str], float]:

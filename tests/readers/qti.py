@@ -1,8 +1,8 @@
-"""Read QTI with pyslet, in an environment of its own: ``python qti.py VERSION PACKAGE``.
+"""Read QTI with pyslet, in an environment of its own: ``python qti.py VERSION PACKAGE…``.
 
-Standard input holds ``{item: [answers]}``; standard output gets what pyslet reads. For QTI 2.1
-pyslet's own response processing scores the answers. For QTI 1.2, where it has none, the tree of
-every item as pyslet read it is given.
+Standard input holds ``{package: {item: [answers]}}``; standard output gets what pyslet reads.
+For QTI 2.1 pyslet's own response processing scores the answers. For QTI 1.2, where it has none,
+the tree of every item as pyslet read it is given.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import sys
 import xml.etree.ElementTree as ET
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pyslet.imsqtiv1p2p1 as qti1
@@ -21,6 +22,7 @@ import pyslet.qtiv2.variables as variables
 
 logging.disable(logging.CRITICAL)
 OLD = "http://www.imsglobal.org/xsd/ims_qtiasiv1p2"
+ET.register_namespace("", OLD)
 
 
 def words(element: Any) -> str:
@@ -91,7 +93,10 @@ def read_old(package: zipfile.ZipFile) -> dict[str, Any]:
     return found
 
 
-with zipfile.ZipFile(sys.argv[2]) as opened:
-    new = sys.argv[1] == "2.1"
-    read = read_new(opened, json.load(sys.stdin)) if new else read_old(opened)
+asked = json.load(sys.stdin)
+read = {}
+for path in map(Path, sys.argv[2:]):
+    with zipfile.ZipFile(path) as opened:
+        new = sys.argv[1] == "2.1"
+        read[path.stem] = read_new(opened, asked[path.stem]) if new else read_old(opened)
 print(json.dumps(read))

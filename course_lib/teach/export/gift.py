@@ -66,10 +66,10 @@ def _answers(item: Item, asked: schema.Question) -> list[str]:
         return [f"#=%100%{number(right)}:{number(room)}"]
     if isinstance(asked, schema.ShortText):
         right_words = accepted(asked.accept)
-        if any(
-            "->" in words for words in (*right_words, *(w for _, w in nearly(asked, right_words)))
-        ):
-            raise Refused("an answer holds '->', which GIFT takes for a pair", "use --to moodle")
+        every = [*right_words, *(words for _, words in nearly(asked, right_words))]
+        if any("->" in words or words.startswith("[") for words in every):
+            raise Refused("an answer holds '->' or starts with '[', which mean something in GIFT",
+                          "use --to moodle")  # fmt: skip
         return [f"=%100%{escape(literal(words))}" for words in right_words] + [
             f"=%0%{escape(literal(words))}#{escape(item.block(near.feedback))}"
             for near, words in nearly(asked, right_words)

@@ -72,7 +72,13 @@ def process(root: ET.Element, item: Item, mapped: bool) -> None:
     """Write the response processing: points, then which feedback is shown."""
     rules = sub(root, "responseProcessing")
     asked = item.question
-    if mapped:
+    if isinstance(asked, schema.ShortText):
+        when = sub(sub(rules, "responseCondition"), "responseIf")
+        either = sub(when, "or")  # the mapping says the same, but not every system heeds its case
+        for words in accepted(asked.accept):
+            _same_words(either, words)
+        _value(_set(when, "SCORE"), asked.points)
+    elif mapped:
         when = _answered(rules)
         sub(_set(when, "SCORE"), "mapResponse", identifier="RESPONSE")
     elif isinstance(asked, schema.Multiple) and asked.credit == "per_option":
@@ -127,6 +133,12 @@ def _member(parent: ET.Element, name: str) -> None:
     sub(found, "variable", identifier="RESPONSE")
 
 
+def _same_words(parent: ET.Element, words: str) -> None:
+    same = sub(parent, "stringMatch", caseSensitive="false", substring="false")
+    sub(same, "variable", identifier="RESPONSE")
+    sub(same, "baseValue", words, baseType="string")
+
+
 def _each_option(rules: ET.Element, asked: schema.Multiple) -> None:
     """Every option decided rightly earns its share, once something is chosen."""
     share = asked.points / len(asked.options)
@@ -167,9 +179,7 @@ def _feedback(rules: ET.Element, item: Item) -> None:
         return
     for i, (_, words) in enumerate(nearly(asked, accepted(asked.accept)), 1):
         when = sub(sub(rules, "responseCondition"), "responseIf")
-        same = sub(when, "stringMatch", caseSensitive="false", substring="false")
-        sub(same, "variable", identifier="RESPONSE")
-        sub(same, "baseValue", words, baseType="string")
+        _same_words(when, words)
         both = sub(_set(when, "FEEDBACK"), "multiple")
         sub(both, "variable", identifier="FEEDBACK")
         sub(both, "baseValue", f"near{i}", baseType="identifier")

@@ -135,7 +135,7 @@ def _item(marker: Marker, mark: Mark, answer: Any) -> str:
         told.append(f"hints opened: {hints}, at {detail.get('cost', 0):.0%} of the points")
     if (kept := detail.get("kept", 1.0)) != 1.0:
         told.append(f"late: {kept:.0%} of the points count")
-    head = f"<h3>{escaped(mark.item, 80)}</h3><p class='meta'>{escaped('; '.join(told), 400)}</p>"
+    head = f'<h3>{escaped(mark.item, 80)}</h3><p class="meta">{escaped("; ".join(told), 400)}</p>'
     if mark.kind == "exercise":
         return f"<section>{head}{_exercise(marker, mark, answer, detail)}</section>"
     question = marker.keys.question(mark.quiz, mark.item)
@@ -152,7 +152,7 @@ def _exercise(marker: Marker, mark: Mark, answer: Any, detail: Mapping[str, Any]
     source = answer.get("source") if isinstance(answer, dict) else None
     shown = ""
     if isinstance(source, str) and source.strip():
-        shown = f"<div class='mine'><pre>{escaped(source, LONGEST_CODE)}</pre></div>"
+        shown = f'<div class="mine"><pre>{escaped(source, LONGEST_CODE)}</pre></div>'
     return f"{title}{shown}<p>{escaped(str(detail.get('told', '')))}</p>"
 
 
@@ -163,9 +163,9 @@ def _question(marker: Marker, mark: Mark, asked: schema.Question, answer: Any) -
     told = [] if answer is None else _feedback(asked, answer, seed)
     why = _block(variants.fill(asked.explanation, numbers))
     return (
-        f"{_block(shown.stem)}<div class='mine'><p>Your answer</p>"
+        f'{_block(shown.stem)}<div class="mine"><p>Your answer</p>'
         f"{_answer(asked, shown.choices, answer)}"
-        f"{''.join(_block(t) for t in told)}</div><div class='why'>{_right(asked, seed)}{why}</div>"
+        f'{"".join(_block(t) for t in told)}</div><div class="why">{_right(asked, seed)}{why}</div>'
     )
 
 

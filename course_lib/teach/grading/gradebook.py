@@ -19,7 +19,7 @@ from course_lib.errors import DataError, StorageError
 from course_lib.quiz.answers import Attempt, now
 
 VERSION = 1
-WAIT = 5.0  # seconds for another writer to end
+WAIT = 15.0  # seconds for another writer to end
 _TABLES = """
 CREATE TABLE students(student TEXT PRIMARY KEY, name TEXT, course TEXT, enrolled INTEGER);
 CREATE TABLE submissions(id INTEGER PRIMARY KEY, student TEXT, file TEXT, sha256 TEXT,

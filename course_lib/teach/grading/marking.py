@@ -20,7 +20,7 @@ from course_lib.teach.grading import codes, intake, shared_work, sound, waiting
 from course_lib.teach.grading.gradebook import Fault, Gradebook
 from course_lib.teach.grading.marker import Marker
 
-BATCH, HELD = 100, 1.0  # submissions a transaction, and seconds another grader may have to wait
+BATCH, HELD = 100, 3.0  # submissions a transaction, and seconds another grader may have to wait
 AHEAD = timedelta(minutes=10)  # an answer may be newer than its hand-in claims to be
 Replays = dict[tuple[int, str, str], str]  # answers, first and last time -> student
 

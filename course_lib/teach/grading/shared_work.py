@@ -37,7 +37,7 @@ CHANCE, LEAST_SAME, LEAST_CLASS = 0.01, 4, 10
 LEAST_CODE, COMMON = 40, 0.05
 LEAST_ANSWERS = 2  # of the same microsecond
 MOST = 200  # flags of a kind
-ROWS = 100  # students compared with the class at a time
+ROWS = 20  # students compared with the class at a time
 
 
 def find(book: Gradebook, keys: Keys) -> list[Flag]:
