@@ -9,7 +9,7 @@ LESSONS := notebooks/00_start_here.ipynb notebooks/03_text_classification.ipynb
 STAMP := $(VENV)/.setup-done
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup lab test browser outside check lessons clean
+.PHONY: help setup lab test browser outside check lessons pages clean
 
 help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
@@ -18,6 +18,7 @@ help:
 	@echo "make outside  exports read back by programs of others"
 	@echo "make check    lint, types, lessons and questions"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
+	@echo "make pages    pages and slides from the notebooks, in build/"
 	@echo "make clean    remove caches; keeps .venv, work and runs"
 
 setup: $(STAMP)
@@ -50,12 +51,16 @@ outside: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py
 
 check: setup
-	$(BIN)/ruff check course_lib tests conftest.py
+	$(BIN)/ruff check course_lib tests hub conftest.py
 	$(BIN)/mypy
 	$(BIN)/course check
 
 lessons: setup
 	$(BIN)/course build --profile $(PROFILE) --jobs $(LESSON_JOBS)
+
+pages: setup
+	$(BIN)/course build --to pages
+	$(BIN)/course build --to slides
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache course_lib.egg-info

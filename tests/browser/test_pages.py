@@ -147,8 +147,9 @@ def test_no_slide_loses_anything(deck: Path, quiet: Page, query: str) -> None:
     assert not [f for f in found if f["scrolls"]], "the estimate of heights is off"
     assert min(f["size"] for f in found) >= 18
     quiet.evaluate("Reveal.slide(3, 1)")
+    # axe sees no colour below these
     over = ".pause-overlay, .backgrounds, .controls, .progress, .slide-number"
-    quiet.add_style_tag(content=f"{over} {{ display: none !important }}")  # axe sees no colour below
+    quiet.add_style_tag(content=f"{over} {{ display: none !important }}")
     assert not violations(quiet, "section.present:not(.stack)")
 
 
