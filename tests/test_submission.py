@@ -26,8 +26,8 @@ from course_lib import files
 from course_lib.errors import DataError, StorageError, UsageError
 from course_lib.quiz import notebook, submission
 from course_lib.quiz.answers import Attempt, Store
-from course_lib.quiz.identity import Identity
 from course_lib.quiz.handed_in import verify
+from course_lib.quiz.identity import Identity
 from course_lib.quiz.submission import submit
 
 MIA = Identity("mia", "Mia", "Spring", b"s" * 32, "token")
