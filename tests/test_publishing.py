@@ -391,13 +391,22 @@ def test_live_as_a_command_ends_on_ctrl_c(tmp_path: Path) -> None:
     path = tmp_path / "41_tiny.yaml"
     path.write_text(QUIZ)
     command = [sys.executable, "-m", "course_lib", "preview", str(path), "--live", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
+
+    def heard() -> None:  # a parent in the background has its children ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heard
+    ) as running:
         assert running.stdout
         found = re.search(r"http://127\.0\.0\.1:\d+/", running.stdout.readline())
         assert found
         assert "Hushhush" in urllib.request.urlopen(found[0], timeout=10).read().decode()
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=15) == 0
+        try:
+            assert running.wait(timeout=30) == 0
+        finally:
+            running.kill()
 
 
 @pytest.fixture()
