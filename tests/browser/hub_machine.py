@@ -81,14 +81,17 @@ class Machine:
             (place / path[1:]).mkdir(parents=True)
         own = [Path(sys.base_prefix), Path(sys.prefix), NPM]
         binds = {"etc": "/etc", "home": "/home", "srv": "/srv", "tmp": "/tmp"}
+        for path in (ROOT, *own):  # a clone below /tmp: its folders in the machine's own /tmp
+            if path.is_relative_to("/tmp"):
+                (place / "tmp" / path.relative_to("/tmp")).mkdir(parents=True, exist_ok=True)
         self._options = [
             "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/",
             "--dev-bind", "/dev", "/dev", "--proc", "/proc",
             "--tmpfs", "/run", "--tmpfs", "/var/log", "--tmpfs", "/var/lib",
+            *(a for k, v in binds.items() for a in ("--bind", str(place / k), v)),
             *shown([p for p in own if p.exists()]),
             # The clone is the instructor's: students find the environment, and no keys.
             "--perms", "0755", "--tmpfs", str(ROOT), "--ro-bind", sys.prefix, sys.prefix,
-            *(a for k, v in binds.items() for a in ("--bind", str(place / k), v)),
             "--bind", str(place / "state"), "/var/lib/course-hub",
             "--ro-bind", str(ROOT), "/srv/instructor/clone",
             "--cap-add", "ALL", "--chdir", "/",
