@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script, where Ctrl-C is ignored; tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _skipped(config: pytest.Config) -> int:
