@@ -240,13 +240,15 @@ def _binds(limits: Limits) -> list[str]:
             binds += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             binds += ["--ro-bind", str(path), str(path)]
+    # Before the interpreter's folders: they may lie below /tmp themselves.
+    binds += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk), "--perms", "1777",
+              "--tmpfs", "/tmp"]  # fmt: skip
     for place in dict.fromkeys((sys.base_prefix, sys.prefix)):
         if not place.startswith("/usr"):
             for parent in reversed(Path(place).parents[:-1]):  # else made for root alone
                 binds += ["--perms", "0755", "--dir", str(parent)]
             binds += ["--ro-bind", place, place]
     return [
-        *binds, "--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk), "--perms", "1777",
-        "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "OMP_NUM_THREADS", "1",
+        *binds, "--chdir", "/tmp", "--setenv", "OMP_NUM_THREADS", "1",
         "--setenv", "HOME", "/tmp", "--setenv", "PATH", "/usr/bin:/bin", "--remount-ro", "/",
     ]  # fmt: skip
