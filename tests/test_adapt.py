@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from course_lib.errors import ModelError, StorageError, UnknownNameError, UsageError
-from course_lib.finetune import adapt, cached, data, flat, prepare, recipe, runs, ways
+from course_lib.finetune import adapt, cached, data, flat, prepare, recipe, runs
 from course_lib.finetune.model import count_parameters, freeze, load_base
 from course_lib.finetune.records import Example, Prepared, TrainConfig, TrainResult
 from course_lib.finetune.splits import sample
+from course_lib.finetune.tradeoffs import ways
 from course_lib.finetune.train import train
 
 TICKETS = data.load("classification", "support_tickets")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from course_lib import files
-from course_lib.finetune import handin
+from course_lib.finetune.capstone import handin
 from course_lib.quiz import evidence, lint, paper, schema, variants
 from course_lib.quiz.grade import grade
 from course_lib.quiz.state import find_quiz

@@ -12,11 +12,13 @@ import pytest
 
 from course_lib import files
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import data, handin, own, passages, recap, write_up
+from course_lib.finetune import data
 from course_lib.finetune.baselines import tfidf_evaluation
+from course_lib.finetune.capstone import handin, own, recap, write_up
 from course_lib.finetune.compare import compare_runs
 from course_lib.finetune.recipe import finetune
 from course_lib.finetune.records import Example, Splits
+from course_lib.finetune.tasks import passages
 from course_lib.finetune.text import audit
 from course_lib.show.explorers import upload
 

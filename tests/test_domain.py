@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from course_lib.errors import DataError, UsageError
-from course_lib.finetune import data, domain, written
+from course_lib.finetune import data
 from course_lib.finetune.generate import next_logits
 from course_lib.finetune.model import load_base
+from course_lib.finetune.tasks import domain, written
 
 
 def test_losses_of_texts_are_those_of_a_plain_forward_pass(tiny_base: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from scipy import stats
 
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import compare, data, ensemble, recipe, runs
+from course_lib.finetune import compare, data, recipe, runs
 from course_lib.finetune.records import Evaluation
+from course_lib.finetune.tradeoffs import ensemble
 
 ROWS = {"epochs": 1, "train_rows": 48, "validation_rows": 16, "learning_rate": 1e-2}
 

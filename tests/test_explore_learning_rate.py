@@ -12,11 +12,12 @@ import pytest
 
 from course_lib import files
 from course_lib.errors import UsageError
-from course_lib.finetune import cost, data, experiment
+from course_lib.finetune import data, experiment
 from course_lib.finetune.baselines import asked, label_likelihood, tfidf_evaluation
-from course_lib.finetune.bench import Bench, stopped_at
 from course_lib.finetune.compare import compare_runs
 from course_lib.finetune.search.winner import luck, many_trials
+from course_lib.finetune.tradeoffs import cost
+from course_lib.finetune.tradeoffs.bench import Bench, stopped_at
 from course_lib.show import practices
 from course_lib.show.explorers.learning_rate import (
     RateRuns,

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from course_lib.errors import UsageError
-from course_lib.finetune import baselines, compare, data, evaluate, passages, prepare
+from course_lib.finetune import baselines, compare, data, evaluate, prepare
 from course_lib.finetune.examine import answers
 from course_lib.finetune.model import load_base
 from course_lib.finetune.records import Example
+from course_lib.finetune.tasks import passages
 from course_lib.show import spans as pictures
 from course_lib.show.explorers import spans
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from course_lib.errors import DataError, UsageError
-from course_lib.finetune import data, hosted
+from course_lib.finetune import data
 from course_lib.finetune.records import Example
+from course_lib.finetune.tasks import hosted
 
 GOOD = hosted.chat_example("Any Wren 1 left?", "Yes, four.", system="Be brief.")
 

@@ -12,10 +12,12 @@ import pytest
 
 from course_lib import metrics
 from course_lib.errors import DataError, UnknownNameError, UsageError
-from course_lib.finetune import chat, data, lookups, paired, prepare, recast, tags, taskmap
+from course_lib.finetune import chat, data, prepare
+from course_lib.finetune.examine import paired
 from course_lib.finetune.model import load_base
 from course_lib.finetune.recipe import finetune
 from course_lib.finetune.records import TASKS, Evaluation, Example
+from course_lib.finetune.tasks import lookups, recast, tags, taskmap
 
 
 def tagged(row: str, words: str, marks: str) -> Example:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from course_lib.errors import UsageError
-from course_lib.finetune import domain, ngram
 from course_lib.finetune.model import load_base
+from course_lib.finetune.tasks import domain, ngram
 
 WORDS = "where is my parcel the zip on the lovely boots came apart "
 

@@ -16,10 +16,11 @@ import statistics
 import sys
 from typing import Any
 
-from course_lib.finetune import cached, data, prepare, ways
+from course_lib.finetune import cached, data, prepare
 from course_lib.finetune.model import close_texts, freeze, head_from_words, load_base
 from course_lib.finetune.records import TrainConfig
 from course_lib.finetune.splits import sample
+from course_lib.finetune.tradeoffs import ways
 from course_lib.finetune.train import train
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.finetune.ngram import NGram
+from course_lib.finetune.tasks.ngram import NGram
 
 VOCABULARY = 8192
 

@@ -24,9 +24,9 @@ import torch
 
 from course_lib.finetune import data, lineage, splits
 from course_lib.finetune.compare import compare_all
-from course_lib.finetune.ensemble import ensemble, ensemble_gain, over_seeds
 from course_lib.finetune.prepare import TOPIC_PROMPT
 from course_lib.finetune.staged import Stage, staged
+from course_lib.finetune.tradeoffs.ensemble import ensemble, ensemble_gain, over_seeds
 
 ROUTES = ("task", "domain, task", "mixed, task")
 TICKETS, HANDBOOK = "support_tickets", "shop_handbook"

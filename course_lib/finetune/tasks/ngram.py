@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import UsageError
-from course_lib.finetune.domain import TextLoss
+from course_lib.finetune.tasks.domain import TextLoss
 
 CHUNK = 100_000  # positions measured at a time
 
