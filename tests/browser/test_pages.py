@@ -153,6 +153,19 @@ def test_no_slide_loses_anything(deck: Path, quiet: Page, query: str) -> None:
     assert not violations(quiet, "section.present:not(.stack)")
 
 
+def test_no_slide_of_any_lesson_is_clipped(
+    tmp_path_factory: pytest.TempPathFactory, quiet: Page
+) -> None:
+    out = tmp_path_factory.mktemp("decks") / "slides"
+    made = slides.build_slides([], out)
+    assert len(made.lessons) == 11 and not made.failed
+    for name in made.lessons:
+        quiet.goto((out / f"{name}.html").as_uri())
+        quiet.wait_for_function("window.Reveal && Reveal.isReady()")
+        found = quiet.evaluate(OVERFULL)
+        assert not [f for f in found if f["wide"] or f["lost"] or f["scrolls"]], name
+
+
 def test_the_speakers_view_shows_the_notes(deck: Path, browser: Browser) -> None:
     context = browser.new_context()
     page = context.new_page()

@@ -1,14 +1,21 @@
-// Starts reveal.js; makes a slide that is too tall smaller, and lets it scroll if that is not enough.
+// Starts reveal.js; makes a slide that is too tall or too wide smaller. If that is not enough, words
+// in its tables may break and it may scroll.
 (() => {
   "use strict";
   const STEPS = [1, 0.92, 0.85, 0.78, 0.72];
+
+  function over(slide) {
+    const wide = [...slide.querySelectorAll("table")].some((t) => t.offsetWidth > slide.clientWidth);
+    return wide || slide.scrollHeight > slide.clientHeight + 1;
+  }
 
   function fit(slide) {
     if (!slide || slide.classList.contains("stack") || slide.dataset.fitted) return;
     for (const step of STEPS) {
       slide.style.setProperty("--fit", step);
-      if (slide.scrollHeight <= slide.clientHeight + 1) break;
+      if (!over(slide)) break;
     }
+    slide.classList.toggle("tight", over(slide));
     slide.dataset.fitted = "yes";
     // A slide that still scrolls can be reached by keyboard.
     if (slide.scrollHeight > slide.clientHeight + 1) slide.tabIndex = 0;

@@ -20,7 +20,7 @@ ROOM = 660  # pixels of a slide's height that are used
 MOST_LINES = 14  # of one text output
 PROSE_LINE, PROSE_LETTERS, HEADING = 35, 76, 64
 CODE_LINE, CODE_LETTERS, CODE_PAD = 22, 88, 30
-ROW = 34
+ROW, ROW_LETTERS = 34, 64
 PICTURE_WIDTH, PICTURE_HEIGHT = 900, 430
 HIDDEN_TAGS = {"parameters"}
 ONLY_OUTPUT = "slides-only-output"
@@ -92,7 +92,7 @@ def _pieces(cells: Iterable[Any]) -> Iterator[Any]:
         cell.outputs = [_short(o) for o in cell.outputs]
         parts = _questions(cell)
         if not parts and cell.outputs and height(cell) > ROOM:
-            parts = [cell.outputs]
+            parts = _tables(cell.outputs)
         yield _with(cell, cell.outputs if not parts else [])
         for number, outputs in enumerate(parts):
             alone = _with(cell, outputs, f"-{number}")
@@ -140,6 +140,36 @@ def _questions(cell: Any) -> list[list[Any]]:
                 alone["data"] = {"text/html": str(block)}
                 found.append([alone])
     return found if len(found) > 1 else []
+
+
+def _tables(outputs: list[Any]) -> list[list[Any]]:
+    """Cut a table too tall for a slide into several, each under the heads of its columns."""
+    parts: list[list[Any]] = [[]]
+    for output in outputs:
+        pieces = [output] if _output(output) <= ROOM else _table(output)
+        parts[-1].append(pieces[0])
+        parts.extend([piece] for piece in pieces[1:])
+    return parts
+
+
+def _table(output: Any) -> list[Any]:
+    """Cut an output that is one Markdown table; anything else stays whole."""
+    text = "".join(output.get("data", {}).get("text/markdown", ""))
+    lines = text.strip().split("\n")
+    if len(lines) < 3 or not all(line.startswith("|") for line in lines):
+        return [output]
+    head, rows = lines[:2], lines[2:]
+    cut, used = [head.copy()], _prose("\n".join(head))
+    for row in rows:
+        if used + (tall := ROW * ceil(len(row) / ROW_LETTERS)) > ROOM:
+            cut.append(head.copy())
+            used = _prose("\n".join(head))
+        cut[-1].append(row)
+        used += tall
+    made = [copy.deepcopy(output) for _ in cut]
+    for piece, part in zip(made, cut, strict=True):
+        piece["data"] = {"text/markdown": "\n".join(part)}
+    return made
 
 
 def height(cell: Any) -> int:
