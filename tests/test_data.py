@@ -127,6 +127,12 @@ BAD = {
         "".join(f'{{"text": "row {i}", "label": "l{i}"}}\n' for i in range(10_000)).encode(),
         "too many classes; got 10,000.*check --label-column",
     ),
+    "an id for each row": (
+        "a.jsonl",
+        "".join(f'{{"text": "row {i}", "label": "l{i}"}}\n' for i in range(90)).encode(),
+        "no validation rows are left; got 90 rows with 90 different labels"
+        ".*looks like an id.*check --label-column",
+    ),
     "ragged": ("a.csv", b"text,label\na,b\nc,d,e\n", r"a\.csv:3: .*got 3; expected 2"),
     "json": ("a.jsonl", b'{"text": "x", "label": NaN}\n', r"a\.jsonl:1: not valid JSON"),
     "kind": ("a.docx", b"x", r"a\.docx: unknown kind of file; got \.docx"),

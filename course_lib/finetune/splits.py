@@ -66,12 +66,20 @@ def cut(
         )
     for split, part in built.items():
         if not part:
-            raise DataError(
-                f"no {split} rows are left",
-                got=f"{sum(map(len, built.values()))} rows",
-                next_step="give more rows, or a folder with a file for each split",
-            )
+            raise _empty(split, built, task)
     return built
+
+
+def _empty(split: str, built: Mapping[str, Sequence[Example]], task: str) -> DataError:
+    """Say why a split is empty: a label with fewer than three texts cannot be in each."""
+    rows = sum(map(len, built.values()))
+    got, next_step = f"{rows} rows", "give more rows, or a folder with a file for each split"
+    if task == "classification":
+        labels = len({r.label for part in built.values() for r in part})
+        got += f" with {labels} different labels"
+        if 3 * labels > rows:
+            next_step = "the column looks like an id or free text: check --label-column"
+    return DataError(f"no {split} rows are left", got=got, next_step=next_step)
 
 
 def _place(
