@@ -43,6 +43,7 @@ test: setup
 	OMP_NUM_THREADS=1 COURSE_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
 	  -m "not outside" --nbval-lax tests --ignore=tests/browser $(LESSONS)
 
+# Besides Chromium: the readers of exports and JupyterHub's proxy, which .ci/run installs.
 browser: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser
 

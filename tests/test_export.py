@@ -1,4 +1,4 @@
-"""Exports read back by parsers of others: pyslet (QTI), gift-pegjs (GIFT), lxml, sympy, pandas."""
+"""Exports read back by programs of others: pyslet, gift-pegjs, amc2moodle, lxml, sympy, pandas."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import sympy
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
+from readers.programs import old_score, read_gift, read_moodle, read_qti
 
 from course_lib import cli
 from course_lib.errors import UnknownNameError, UsageError
@@ -33,7 +34,6 @@ from course_lib.teach.export.items import accepted
 from course_lib.teach.grading.gradebook import Gradebook, Mark
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = Path(os.environ.get("COURSE_TEST_READERS", Path.home() / ".cache" / "course-tests"))
 BANK = [
     *sorted((ROOT / "quizzes").glob("*.yaml")),
     *sorted((ROOT / "quizzes/assessment/keys").glob("*.yaml")),
@@ -69,43 +69,6 @@ MOODLE_SHARES = {
     5,
     0,
 }
-
-
-def tool(name: str, setup: str) -> Path:
-    path = TOOLS / name
-    if not path.exists():
-        pytest.fail(f"{path} is missing; set it up with: {setup}")
-    return path
-
-
-def read_gift(*paths: Path) -> list[list[dict[str, Any]]]:
-    folder = tool("gift-pegjs", f"npm install --prefix {TOOLS}/gift-pegjs gift-pegjs@1.0.2")
-    done = subprocess.run(
-        ["node", ROOT / "tests/readers/gift.cjs", folder, *paths],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: list[list[dict[str, Any]]] = json.loads(done.stdout)
-    return found
-
-
-def read_qti(version: str, paths: list[Path], answers: dict[str, Any]) -> dict[str, Any]:
-    python = tool(
-        "qti/bin/python",
-        f"python3 -m venv {TOOLS}/qti && {TOOLS}/qti/bin/pip install pyslet==0.7.20170805",
-    )
-    done = subprocess.run(
-        [python, ROOT / "tests/readers/qti.py", version, *paths],
-        input=json.dumps(answers),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def text(made: str) -> str:
@@ -388,52 +351,6 @@ def test_qti21_scores_and_tells_as_the_course_does(everything: tuple[Path, list[
             assert len(near) == len(getattr(q, "near", ())) or q.type != "text"
 
 
-def old_score(item: Any, answer: Any) -> float:
-    """Apply the conditions of a QTI 1.2 item, as pyslet read them, to an answer."""
-    given = answer if isinstance(answer, dict) else {"response1": answer}
-    held = {
-        k: set(v) if isinstance(v, list) else {v} if v is not None else set()
-        for k, v in given.items()
-    }
-
-    def true(node: Any) -> bool:
-        tag, named, inner = node
-        inner = [c for c in inner if not isinstance(c, str)]
-        values = held.get(named.get("respident", ""), set())
-        said_ = "".join(c for c in node[2] if isinstance(c, str))
-        if tag in ("conditionvar", "or"):
-            return any(map(true, inner))
-        if tag == "and":
-            return all(map(true, inner))
-        if tag == "not":
-            return not true(inner[0])
-        if tag == "unanswered":
-            return not values
-        if tag == "varequal":
-            return any(
-                str(v).casefold() == said_.casefold()
-                or (isinstance(v, float) and v == float(said_))
-                for v in values
-            )
-        if tag in ("vargte", "varlte"):
-            return any(
-                (v >= float(said_)) if tag == "vargte" else (v <= float(said_)) for v in values
-            )
-        return tag == "other"
-
-    score = 0.0
-    for rule in next(c for c in item[2] if c[0] == "resprocessing")[2]:
-        sets = [c for c in rule[2] if c[0] == "setvar"]
-        if rule[0] != "respcondition" or not sets or not true(rule[2][0]):
-            continue
-        value = float(sets[0][2][0])
-        action = sets[0][1]["action"]
-        score = value if action == "Set" else score + (value if action == "Add" else -value)
-        if rule[1]["continue"] != "Yes":
-            break
-    return min(100.0, max(0.0, score))
-
-
 def words_of(node: Any) -> str:
     return node if isinstance(node, str) else "".join(map(words_of, node[2]))
 
@@ -493,6 +410,35 @@ def test_moodle_xml_follows_its_importer(everything: tuple[Path, list[Path]]) ->
                     text(asked.findtext("questiontext/text"))
                 )
             check_moodle(asked, q)
+
+
+@pytest.mark.outside
+def test_moodle_xml_is_read_by_another_program(everything: tuple[Path, list[Path]]) -> None:
+    folder, paths = everything
+    kinds = {"single": "question", "multiple": "questionmult", "numeric": "questionmultx"}
+    seen = {kind: 0 for kind in kinds}
+    every = read_moodle(*(folder / "moodle" / f"{path.stem}.xml" for path in paths))
+    for path, read in zip(paths, every, strict=True):
+        wanted = {
+            q.id: q
+            for q in carried(path, "moodle")
+            if q.type in kinds and not getattr(q, "variables", None)
+        }
+        assert read.keys() - {"00.q5"} == wanted.keys() - {"00.q5"}  # numbers inside maths
+        for key, q in wanted.items():
+            got = read[key]
+            seen[q.type] += 1
+            assert got["kind"] == kinds[q.type]
+            assert squeezed(said(q.stem, q)) in squeezed(text(got["stem"]))
+            if q.type == "numeric":
+                assert float(got["number"]) == variants.right_number(q, variants.PRACTICE)
+            for name, correct in (("right", True), ("wrong", False)):
+                assert [text(t) for t in got[name]] == [
+                    said(o.text, q, line=True)
+                    for o in getattr(q, "options", ())
+                    if o.correct == correct
+                ]
+    assert seen["single"] > 60 and seen["multiple"] and seen["numeric"], seen
 
 
 def check_moodle(asked: Any, q: Any) -> None:

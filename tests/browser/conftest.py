@@ -48,8 +48,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def started_lab(home: Path, **more: str) -> Iterator[tuple[str, Path]]:
-    """Start `course lab` on a working copy of its own; give its address and that folder."""
+def started_lab(home: Path, root: Path = ROOT, **more: str) -> Iterator[tuple[str, Path]]:
+    """Start `course lab` of the course in ``root`` on a copy of its own; give address and copy."""
     settings = home / "settings"
     for name, value in SETTINGS.items():
         path = settings / name
@@ -70,7 +70,7 @@ def started_lab(home: Path, **more: str) -> Iterator[tuple[str, Path]]:
     log = open(home / "log", "w+")  # noqa: SIM115
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=root,
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
