@@ -90,6 +90,9 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_STRICT = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+
+
 def parse_json(text: str, *, where: str) -> Any:
     """Parse strict JSON: no NaN or Infinity, no duplicate keys, no lone surrogates.
 
@@ -97,7 +100,7 @@ def parse_json(text: str, *, where: str) -> Any:
         DataError: naming ``where`` and the problem.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        value = _STRICT.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value

@@ -388,7 +388,7 @@ _file("lesson", "unknown-quiz", "right", lambda: pack("lesson", {
     "answers/77.s.jsonl": chained([row("lesson", "77.q1", "o1", 1, quiz="77")])}))  # fmt: skip
 _file("z_replay", "replayed", "right", lambda: pack("z_replay", {A: good("honest")}))
 _file("z_stranger", "unknown-student", "right", lambda: pack("z_stranger", {A: good("z_stranger")}))
-_file("norun", "", "right", lambda: pack("norun", {
+_file("norun", "damaged-run", "right", lambda: pack("norun", {
     A: chained([row("norun", "03.q1", "o2"), row("norun", "03.q7", "0.5", 2)]),
     "runs/03-x/run.json": b'{"metrics": {"after": {"accuracy": 0.5}}, "data": []}'}))  # fmt: skip
 _file("predicts", "", "right", lambda: pack("predicts", {

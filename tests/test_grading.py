@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from bad_submissions import BAD, HOSTILE, A, Bad, chained, course, good, hostile
 
 from course_lib.cli import main
 from course_lib.errors import DataError, StorageError, UnknownNameError, UsageError
-from course_lib.quiz import schema, variants
+from course_lib.quiz import evidence, schema, variants
+from course_lib.quiz.answers import Attempt
 from course_lib.teach.grading import (
     analysis,
     codes,
@@ -177,6 +179,39 @@ def test_the_summary_lists_faults_and_waiting(graded: Any, tmp_path: Path) -> No
         assert "\x1b" not in text
 
 
+RUN = {"metrics": {"after": {"accuracy": 0.5}}, "data": {"name": ""}}
+ROWS = '{"id": "a", "gold": "x", "prediction": "x"}\n'
+DAMAGED: dict[str, tuple[dict[str, bytes], str]] = {
+    "no predictions": ({"run.json": json.dumps(RUN).encode()}, "predictions.jsonl: No such file"),
+    "data is text": ({"run.json": json.dumps(RUN | {"data": "x"}).encode(),
+                      "predictions.jsonl": ROWS.encode()}, "not what a run writes"),
+    "torn": ({"run.json": json.dumps(RUN).encode(), "predictions.jsonl": b'{"id'},
+             "not valid JSON"),
+    "a list": ({"run.json": b'{"metrics": []}', "predictions.jsonl": b""}, "not what a run writes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_run_is_told_and_stops_nothing(
+    keys: Keys, book: Gradebook, tmp_path: Path, case: str
+) -> None:
+    inside, told = DAMAGED[case]
+    given = (row("mia", "03.q1", "o2"), row("mia", "03.q7", "0.5", 2))
+    packed = {f"runs/03-x/{name}": data for name, data in inside.items()}
+    (tmp_path / "mia.zip").write_bytes(pack("mia", {A: chained(given), **packed}))
+    for name, data in packed.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    assert evidence.figure(tmp_path / "runs", "03-*", "metrics.after.accuracy") is None
+    found = marking.grade_all([tmp_path / "mia.zip"], Marker(keys), book)
+    assert (found.graded, outcomes(book, "03.q1")["mia"]) == (1, "right")
+    assert outcomes(book, "03.q7")["mia"] == "needs_review"
+    (fault,) = book.faults()
+    assert (fault.code, fault.student, fault.field) == ("damaged-run", "mia", "runs, for 03.q7")
+    assert "03-x: " in fault.message and told in fault.message
+    assert str(tmp_path) not in fault.message and "/tmp" not in fault.message
+
+
 # --- code
 
 
@@ -289,8 +324,10 @@ def test_killed_at_any_moment_the_gradebook_is_whole(root: Path, tmp_path: Path)
             time.sleep(0.002)
         time.sleep(pause)
         killed.append(process.poll() is None)
+        seen = kept(path)
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        assert kept(path) >= seen > before  # a finished batch stays: only the open one is lost
         marks, lines, _ = content(path)
         assert len(marks) == lines == 10 * kept(path) > 0  # whole submissions only
     assert killed[0] and kept(path) > before
@@ -308,6 +345,53 @@ def test_two_graders_at_once_mark_everything_once(root: Path, tmp_path: Path) ->
     for process, (_, told) in zip(both, ended, strict=True):
         assert process.returncode == 0 or b"let the other process end" in told
     assert len(content(path)[0]) == content(path)[1] == 1000
+
+
+def test_memory_does_not_grow_with_the_class(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's and numpy's own peak; SQLite has a cache of fixed size."""
+    monkeypatch.setattr(shared_work, "COLUMNS", 100)  # so that the smaller class fills it too
+    peaks = []
+    for size in (100, 700):
+        a_class(tmp_path / f"in{size}", size)
+        with Gradebook(tmp_path / f"{size}.sqlite") as made:
+            marker = Marker(keys, run_code=False)
+            marking.grade_all([tmp_path / "in100"], marker, made)  # what is imported and cached
+            tracemalloc.start()
+            assert marking.grade_all([tmp_path / f"in{size}"], marker, made).flags == {}
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 600 * 300, "bytes a student"
+
+
+def test_long_answers_are_not_kept_in_memory(keys: Keys) -> None:
+    marker = Marker(keys)
+    tracemalloc.start()
+    for n in range(200):
+        given = Attempt("03", "03.q4", 1, 1, f"{n} " + "x" * 20_000, "2026-11-01T10:00:00+00:00")
+        assert {m.outcome for m, _ in marker.marks("mia", {"03": [given]}, None)} >= {
+            "needs_review"
+        }
+        del given
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 10**6
+
+
+def test_an_older_gradebook_is_written_on(
+    keys: Keys, book: Gradebook, tmp_path: Path, root: Path
+) -> None:
+    a_class(tmp_path / "in", 12)
+    marking.grade_all([tmp_path / "in"], Marker(keys, run_code=False), book)
+    book.db.executescript(
+        "DROP INDEX answers_by_submission; DROP INDEX faults_by_file;"
+        "CREATE INDEX answers_by_question ON answers(quiz, question, student);"
+    )
+    with Gradebook(book.path) as again:
+        assert marking.grade_all([tmp_path / "in"], Marker(keys, run_code=False), again).known == 12
+        plan = again.db.execute("EXPLAIN QUERY PLAN SELECT * FROM answers WHERE submission=1")
+        assert "answers_by_submission" in str(plan.fetchall())
 
 
 def test_a_second_writer_is_told(book: Gradebook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,20 @@ def test_each_fault_is_told(tmp_path: Path, old: str, new: str, told: str) -> No
     assert any(told in p for p in found) if told else found == []
 
 
+def test_what_waits_to_be_filled_in_is_told_with_file_and_line(tmp_path: Path) -> None:
+    folder = course(tmp_path, LESSON.replace("print(1)", "print(1)  # TODO: your own rows"))
+    line = LESSON.splitlines().index("print(1)") + 1
+    assert faults(folder) == [
+        f"notebooks/source/03_sorting.md:{line}: still to be filled in "
+        "('print(1) # TODO: your own rows')"
+    ]
+    (folder / "quizzes" / "exercises").mkdir()
+    (folder / "quizzes" / "exercises" / "04_x.yaml").write_text("lesson: x\ntitle: TODO\n")
+    assert any(p.startswith("quizzes/exercises/04_x.yaml:2: ") for p in faults(folder))
+    done = LESSON.replace("print(1)", "TODOS = todo = 1")
+    assert faults(course(tmp_path / "done", done)) == []
+
+
 def test_a_picture_without_words_is_told_and_one_with_words_has_alt_text(tmp_path: Path) -> None:
     folder = course(tmp_path, LESSON)
     picture = {"cell_type": "code", "source": "", "outputs": [{"data": {"image/png": "x"}}]}

@@ -419,10 +419,14 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_new_lesson_passes_the_check_but_for_being_built(own: Path) -> None:
+def test_a_new_lesson_passes_the_check_but_for_its_todos_and_being_built(own: Path) -> None:
     made = new_lesson("11", "Naïve: trees & “forests”", root=own)
     assert made.paths[0].name == "11_naive_trees_forests.md" and made.todo > 20
-    left = lint.check(own)
+    todo = {f"{p.relative_to(own)}:{n}:" for p in made.paths
+            for n, line in enumerate(p.read_text().splitlines(), 1) if "TODO" in line}  # fmt: skip
+    found = lint.check(own)
+    assert {p.split()[0] for p in found if "still to be filled in" in p} == todo
+    left = [p for p in found if "still to be filled in" not in p]
     assert sorted(re.sub(r"^\S+ ", "", p) for p in left) == [
         "is not built", "is not what the glossary files make; run `course build`",
     ]  # fmt: skip

@@ -156,7 +156,7 @@ def _show(args: argparse.Namespace, book: Any, report: Any) -> None:
 
     if args.json:
         show_json({
-            "graded": report.graded, "known": report.known, "students": len(report.students),
+            "graded": report.graded, "known": report.known, "students": report.students,
             "changed": report.changed, "ran": report.ran, "outcomes": dict(report.outcomes),
             "flags": [{"kind": k, "students": s, "evidence": e} for k, s, e in summary.flags(book)],
             "faults": [dataclasses.asdict(f) for f in report.faults],
@@ -173,7 +173,7 @@ def _show(args: argparse.Namespace, book: Any, report: Any) -> None:
         say(f"and {len(flags) - 20:,} more flags; --summary FILE lists them")
     outcomes = ", ".join(f"{n:,} {o}" for o, n in sorted(report.outcomes.items()))
     print(
-        f"{report.graded:,} submissions of {len(report.students):,} students marked, "
+        f"{report.graded:,} submissions of {report.students:,} students marked, "
         f"{report.known:,} were known, {len(report.faults):,} faults, {len(flags):,} flags"
     )
     print(f"{outcomes or 'no marks'}\n{args.gradebook}")

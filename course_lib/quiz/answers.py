@@ -24,6 +24,7 @@ from course_lib.errors import CourseError, DataError, StorageError
 
 FIRST = "0" * 64
 LONGEST_LINE = 64 * 1024  # bytes
+_TEXT, _NUMBER = frozenset([str]), frozenset([int, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,9 @@ def _checked(one: Attempt) -> Attempt:
     """Give an attempt back when its fields are of the right kinds; TypeError or ValueError else."""
     texts = (one.quiz, one.question, one.time, one.outcome, one.session)
     numbers = (one.attempt, one.version, one.hints, one.number, one.share)
-    if not all(isinstance(t, str) for t in texts):
+    if not _TEXT.issuperset(map(type, texts)):  # as JSON gives them: exact types will do
         raise TypeError("text expected")
-    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+    if not _NUMBER.issuperset(map(type, numbers)):
         raise TypeError("number expected")
     datetime.fromisoformat(one.time)
     return one

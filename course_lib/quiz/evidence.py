@@ -28,17 +28,41 @@ def figure(runs: Path, pattern: str, path: str) -> Any:
         A number or text; None when no run matches, the figure is not there, or the gold
         answers beside the predictions are not those of the course's data set.
     """
-    found = sorted(runs.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)
-    for folder in found:
-        if not (folder / "run.json").is_file():
-            continue
-        try:
-            run = files.read_json(folder / "run.json")
-            stored = _at(run, path)
-            return _recomputed(folder, run, path.rsplit(".", 1)[-1]) if _after(path) else stored
-        except (CourseError, KeyError, TypeError, ValueError):
-            return None
-    return None
+    return examined(runs, pattern, path)[0]
+
+
+def examined(runs: Path, pattern: str, path: str) -> tuple[Any, str]:
+    """Give what :func:`figure` gives, and what is damaged in the run it was looked for in.
+
+    Args:
+        runs, pattern, path: as for :func:`figure`.
+
+    Returns:
+        The figure or None; and one sentence on a file that cannot be read or is not what a
+        run writes, empty where there is no such file.
+    """
+    folder = runs
+    try:
+        for folder in sorted(runs.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True):
+            if (folder / "run.json").is_file():
+                return _figure(folder, path), ""
+    except KeyError:
+        return None, ""
+    except OSError as error:
+        name = Path(str(error.filename or "a file")).name
+        return None, f"{folder.name}: {name}: {error.strerror or error}"
+    except CourseError as error:
+        name = Path(error.where.rsplit(":", 1)[0]).name
+        return None, f"{folder.name}: {name or 'a file'}: {error.problem}"
+    except (AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        return None, f"{folder.name}: not what a run writes: {error}"
+    return None, ""
+
+
+def _figure(folder: Path, path: str) -> Any:
+    run = files.read_json(folder / "run.json")
+    stored = _at(run, path)
+    return _recomputed(folder, run, path.rsplit(".", 1)[-1]) if _after(path) else stored
 
 
 def _after(path: str) -> bool:

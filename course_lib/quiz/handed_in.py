@@ -8,7 +8,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ ALLOWED = re.compile(
 )
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 _LESSON = re.compile(r"[0-9]{2}|assessment")
+Attempts = dict[str, tuple[Attempt, ...]]  # by lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ def verify(path: Path) -> Submission:
     Raises:
         DataError: naming what is wrong: no zip file, too large, an odd entry, another hash.
     """
-    with opened(path) as (found, _):
+    with opened(path) as (found, _, _):
         return found
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, predictions: bool = False) -> Iterator[tuple[Submission, Path]]:
+def opened(path: Path, *, predictions: bool = False) -> Iterator[tuple[Submission, Path, Attempts]]:
     """Verify a submission and keep what it holds unpacked, in a folder of its own, for a while.
 
     Args:
@@ -75,7 +76,8 @@ def opened(path: Path, *, predictions: bool = False) -> Iterator[tuple[Submissio
         predictions: unpack predictions too; else they are only hashed.
 
     Yields:
-        What it holds, and the folder with ``answers/``, ``receipts/`` and ``runs/``.
+        What it holds, the folder with ``answers/``, ``receipts/`` and ``runs/``, and the attempts
+        by lesson, receipts joined, in order of time.
 
     Raises:
         DataError: as :func:`verify`.
@@ -96,7 +98,12 @@ def opened(path: Path, *, predictions: bool = False) -> Iterator[tuple[Submissio
             if found.get(entry) != manifest["files"].get(entry):
                 got, said = (str(x.get(entry, "nothing"))[:200] for x in (found, manifest["files"]))
                 raise _bad(path, f"{entry!a} is not what the manifest says", got, said)
-        yield _counted(path, folder, manifest, found), folder
+        attempts, damage = _read(path, folder, found)
+        student, course, time = (manifest[k] for k in ("student", "course", "time"))
+        count, runs = sum(map(len, attempts.values())), sorted(_runs(path, folder, found))
+        left_out = tuple(map(str, manifest["left_out"]))
+        yield Submission(path, student, course, time, tuple(attempts), count, tuple(runs),
+                         left_out, tuple(damage)), folder, attempts  # fmt: skip
 
 
 def _entries(path: Path, packed: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -151,41 +158,33 @@ def _manifest(path: Path, folder: Path) -> dict[str, Any]:
     raise _bad(path, "the manifest is damaged", expected="schema 1, with student and files")
 
 
-def _counted(path: Path, folder: Path, manifest: Mapping[str, Any],
-             found: Iterable[str]) -> Submission:  # fmt: skip
-    """Read answers, receipts and runs, and count them."""
+def _read(path: Path, folder: Path, found: Iterable[str]) -> tuple[Attempts, list[str]]:
+    """Read answers and receipts, each once; give the attempts by lesson, and the damage."""
     receipts: dict[str, list[Any]] = {}
-    runs = []
-    for name in found:
+    for name in sorted(found):
         if name.startswith("receipts/"):
             _take_receipts(path, folder / name, receipts)
-        elif name.endswith("/run.json"):
-            runs.append(name.split("/")[1])
+    lessons = {n.split("/")[1].split(".")[0] for n in found if n.startswith("answers/")}
+    attempts: Attempts = {}
+    damage: list[str] = []
+    odd: list[str] = []
+    for name in sorted(lessons | set(receipts)):
+        if not _LESSON.fullmatch(name):
+            odd.append(f"answers of {name!a}, which is no lesson")
+            continue
+        loaded = Store(folder / "answers", name).load(receipts.get(name, ()))
+        attempts[name] = loaded.attempts
+        damage += loaded.damage
+    return attempts, damage + odd
+
+
+def _runs(path: Path, folder: Path, found: Iterable[str]) -> Iterator[str]:
+    """Yield the names of the runs; each must have a record."""
+    for name in found:
+        if name.endswith("/run.json"):
             if not is_object(folder / name):
                 raise _bad(path, f"{name!a} is no run record")
-    lessons = {n.split("/")[1].split(".")[0] for n in found if n.startswith("answers/")}
-    lessons |= set(receipts)
-    read = sorted(filter(_LESSON.fullmatch, lessons))
-    loaded = [Store(folder / "answers", n).load(receipts.get(n, ())) for n in read]
-    damage = [d for one in loaded for d in one.damage]
-    damage += [f"answers of {n!a}, which is no lesson" for n in sorted(lessons - set(read))]
-    attempts = sum(len(one.attempts) for one in loaded)
-    student, course, time = (manifest[k] for k in ("student", "course", "time"))
-    left_out = tuple(map(str, manifest["left_out"]))
-    return Submission(path, student, course, time, tuple(read), attempts, tuple(sorted(runs)),
-                      left_out, tuple(damage))  # fmt: skip
-
-
-def attempts_in(path: Path, folder: Path, lessons: Iterable[str]) -> dict[str, tuple[Attempt, ...]]:
-    """Give the attempts of an opened submission by lesson, receipts joined, in order of time.
-
-    Raises:
-        DataError: when a receipt file holds none.
-    """
-    receipts: dict[str, list[Any]] = {}
-    for source in sorted((folder / "receipts").glob("*.json")):
-        _take_receipts(path, source, receipts)
-    return {n: Store(folder / "answers", n).load(receipts.get(n, ())).attempts for n in lessons}
+            yield name.split("/")[1]
 
 
 def _take_receipts(path: Path, source: Path, receipts: dict[str, list[Any]]) -> None:

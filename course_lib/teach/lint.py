@@ -15,12 +15,16 @@ from course_lib import files
 from course_lib.quiz import exercise, schema
 from course_lib.teach import glossary
 from course_lib.teach.lesson import NOTES, Cell, Lesson, read_lessons
+from course_lib.teach.new_lesson import TODO
 
 SECTIONS = ("Learning objectives", "Quiz", "Key takeaways", "Where to read more")
 TRAINING_SECTIONS = ("Your turn", "What goes wrong", "Play")  # of the lessons that train
 NO_TRAINING = ("00", "10")
 MOST_LINES = 15
 SLIDE_WORDS = 110  # what a projector shows, with a heading
+WRITTEN = ("notebooks/source/[0-9][0-9]_*.md", "notebooks/source/glossary/*.yaml",
+           "quizzes/*.yaml", "quizzes/exercises/*.yaml")  # fmt: skip
+_TODO = re.compile(rf"\b{TODO}\b")
 _NUMBER = re.compile(
     r"(?<![\w.\-/])\d+\.\d+(?![\w.]*\d|\w)|(?<![\w.])\d+(?:\.\d+)?\s?(?:%|percent\b|points?\b)"
 )
@@ -42,6 +46,7 @@ def check(root: Path | None = None) -> list[str]:
     terms = glossary.read_terms(source / "glossary")
     allowed = files.read_yaml(source / "numbers.yaml") or {}
     found = coverage(lessons, bank.values(), files.read_yaml(source / "topics.yaml"))
+    found += unfinished(root)
     for lesson in lessons:
         found += form(lesson)
         found += references(lesson, root)
@@ -51,6 +56,26 @@ def check(root: Path | None = None) -> list[str]:
     written = source.parent / glossary.PAGE
     if not written.is_file() or files.read_text(written) != glossary.page(terms):
         found.append(f"{written.name} is not what the glossary files make; run `course build`")
+    return found
+
+
+def unfinished(root: Path) -> list[str]:
+    """List the lines that still say TODO, as `course new lesson` leaves them to be filled in.
+
+    Args:
+        root: the course's folder.
+
+    Returns:
+        One line a place, with file and line: of lessons, glossary, questions and exercises.
+    """
+    found = []
+    for pattern in WRITTEN:
+        for path in sorted(root.glob(pattern)):
+            for number, line in enumerate(files.read_text(path).splitlines(), 1):
+                if _TODO.search(line):
+                    told = " ".join(line.split())[:60]
+                    found.append(f"{path.relative_to(root)}:{number}: still to be filled in "
+                                 f"({told!r})")  # fmt: skip
     return found
 
 

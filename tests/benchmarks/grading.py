@@ -1,7 +1,7 @@
 """How fast `course grade` marks a class, what memory it takes, and what becomes of killed workers.
 
     python tests/benchmarks/grading.py rate [--students 10000]      marking parsed answers
-    python tests/benchmarks/grading.py zips [--sizes 1000 10000]    from zip files to the gradebook
+    python tests/benchmarks/grading.py zips [--sizes 1000 5000 10000]  zip files to the gradebook
     python tests/benchmarks/grading.py dask [--students 200]        two workers, one killed
     python tests/benchmarks/grading.py nbgrader --bin DIR [--students 10]   beside nbgrader
 
@@ -89,18 +89,25 @@ def rate(students: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         keys = load_keys(Path(name), course(Path(name)))
     marker, rng = Marker(keys, secret=b"s" * 32), random.Random(1)
-    wall = cpu = marks = 0.0
+    wall = cpu = marks = taken = 0.0
     for start in range(0, students, 1000):
         given = [(f"s{s}", {"03": tuple(Attempt(**r) for r in answers(f"s{s}", rng))})
                  for s in range(start, min(start + 1000, students))]  # fmt: skip
-        began, worked = time.perf_counter(), time.process_time()
+        began, worked, others = time.perf_counter(), time.process_time(), _taken_away()
         for student, attempts in given:
             marks += sum(1 for _ in marker.marks(student, attempts, None))
         wall += time.perf_counter() - began
         cpu += time.process_time() - worked
-    print("| students | marks | a second on the clock | a second of the processor |")
-    print("|---|---|---|---|")
-    print(f"| {students:,} | {marks:,.0f} | {students / wall:,.0f} | {students / cpu:,.0f} |")
+        taken += _taken_away() - others
+    print("| students | marks | a second on the clock | a second of the processor | "
+          "times the processor was taken away | load |\n|---|---|---|---|---|---|")  # fmt: skip
+    print(f"| {students:,} | {marks:,.0f} | {students / wall:,.0f} | {students / cpu:,.0f} | "
+          f"{taken:,.0f} | {os.getloadavg()[0]:.1f} |")  # fmt: skip
+
+
+def _taken_away() -> int:
+    """How often other work got the processor while this process wanted it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def zips(sizes: list[int]) -> None:
@@ -257,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=("rate", "zips", "dask", "nbgrader", "child"))
     parser.add_argument("--students", type=int, default=0)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000, 10_000])
     parser.add_argument("--place", type=Path)
     parser.add_argument("--bin", type=Path, default=Path("/usr/bin"))
     args = parser.parse_args()

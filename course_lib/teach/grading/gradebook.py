@@ -1,47 +1,25 @@
-"""The gradebook: SQLite, one writer, every change of a mark kept with its reason.
-
-WAL and ``synchronous=FULL``: what a finished transaction wrote survives ``kill -9``. The history
-can be added to and never changed; triggers see to it. Source: SQLite's pages on WAL and PRAGMA.
-"""
+"""The gradebook: SQLite, one writer, every change of a mark kept with its reason."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from course_lib.errors import DataError, StorageError
 from course_lib.quiz.answers import Attempt, now
+from course_lib.teach.grading import layout
 
-VERSION = 1
 WAIT = 15.0  # seconds for another writer to end
-_TABLES = """
-CREATE TABLE students(student TEXT PRIMARY KEY, name TEXT, course TEXT, enrolled INTEGER);
-CREATE TABLE submissions(id INTEGER PRIMARY KEY, student TEXT, file TEXT, sha256 TEXT,
-  handed_in TEXT, graded TEXT, late_seconds INTEGER, status TEXT, UNIQUE(student, sha256));
-CREATE TABLE answers(id INTEGER PRIMARY KEY, submission INTEGER, student TEXT, quiz TEXT,
-  question TEXT, version INTEGER, attempt INTEGER, value TEXT, time TEXT, hints INTEGER,
-  outcome TEXT);
-CREATE INDEX answers_by_question ON answers(quiz, question, student);
-CREATE TABLE marks(student TEXT, quiz TEXT, item TEXT, kind TEXT, answer INTEGER, points REAL,
-  out_of REAL, share REAL, outcome TEXT, key TEXT, version INTEGER, graded TEXT, detail TEXT,
-  PRIMARY KEY(student, quiz, item)) WITHOUT ROWID;
-CREATE TABLE history(id INTEGER PRIMARY KEY, time TEXT, action TEXT, actor TEXT, student TEXT,
-  quiz TEXT, item TEXT, before REAL, after REAL, why TEXT, key_before TEXT, key_after TEXT);
-CREATE TABLE faults(id INTEGER PRIMARY KEY, time TEXT, file TEXT, student TEXT, field TEXT,
-  code TEXT, message TEXT, next_step TEXT);
-CREATE TABLE flags(id INTEGER PRIMARY KEY, kind TEXT, students TEXT, evidence TEXT);
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
-CREATE TRIGGER history_is_kept BEFORE UPDATE ON history
-  BEGIN SELECT RAISE(ABORT, 'the history is never changed'); END;
-CREATE TRIGGER history_is_not_deleted BEFORE DELETE ON history
-  BEGIN SELECT RAISE(ABORT, 'the history is never changed'); END;
-"""
+_MARK = f"INSERT OR REPLACE INTO marks VALUES({','.join('?' * 13)})"
+_HISTORY = (
+    "INSERT INTO history(time, action, actor, student, quiz, item, before, after, why, "
+    f"key_before, key_after) VALUES({','.join('?' * 11)})"
+)
 
 
 class Mark(NamedTuple):
@@ -100,7 +78,7 @@ class Gradebook:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-            self._prepare()
+            layout.prepare(self.db, path)
         except sqlite3.DatabaseError as error:
             raise self._trouble(error) from None
         except OSError as error:
@@ -115,22 +93,6 @@ class Gradebook:
             )  # fmt: skip
         return DataError("this is no gradebook", where=str(self.path), got=str(error),
                          next_step="name another file with --gradebook")  # fmt: skip
-
-    def _prepare(self) -> None:
-        self.db.execute("PRAGMA journal_mode=WAL")
-        self.db.execute("PRAGMA synchronous=FULL")
-        self.db.execute("PRAGMA foreign_keys=ON")
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            tables = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if tables:
-                raise DataError("this is no gradebook", where=str(self.path),
-                                got="an SQLite file of something else")  # fmt: skip
-            made = re.sub(r"CREATE (\w+)", r"CREATE \1 IF NOT EXISTS", _TABLES)  # by two at once
-            self.db.executescript(f"BEGIN IMMEDIATE; {made} PRAGMA user_version={VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise DataError("this gradebook is of another version", where=str(self.path),
-                            got=str(version), expected=str(VERSION))  # fmt: skip
 
     def __enter__(self) -> Gradebook:
         return self
@@ -148,6 +110,7 @@ class Gradebook:
         try:
             self.db.execute("BEGIN IMMEDIATE")
             try:
+                layout.add_indexes(self.db)
                 yield
             except BaseException:
                 self.db.execute("ROLLBACK")
@@ -243,21 +206,25 @@ class Gradebook:
         Returns:
             Whether points or outcome changed.
         """
-        self.db.execute(
-            "INSERT OR REPLACE INTO marks VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (mark.student, mark.quiz, mark.item, mark.kind, mark.answer, mark.points, mark.out_of,
-             mark.share, mark.outcome, mark.key, mark.version, now(), mark.detail),
-        )  # fmt: skip
-        if before and (before.points, before.outcome) == (mark.points, mark.outcome):
-            return False
-        self.db.execute(
-            "INSERT INTO history(time, action, actor, student, quiz, item, before, after, why, "
-            "key_before, key_after) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-            (now(), action, self.actor, mark.student, mark.quiz, mark.item,
-             before.points if before else None, mark.points, why,
-             before.key if before else "", mark.key),
-        )  # fmt: skip
-        return True
+        return self.set_marks([(mark, before)], action=action, why=why) > 0
+
+    def set_marks(self, pairs: Iterable[tuple[Mark, Mark | None]], *, action: str, why: str) -> int:
+        """Write marks, each given with the one it replaces; else as :meth:`set_mark`.
+
+        Returns:
+            How many changed points or outcome.
+        """
+        time, marks, lines = now(), [], []
+        for m, old in pairs:
+            marks.append((m.student, m.quiz, m.item, m.kind, m.answer, m.points, m.out_of,
+                          m.share, m.outcome, m.key, m.version, time, m.detail))  # fmt: skip
+            if not old or (old.points, old.outcome) != (m.points, m.outcome):
+                lines.append((time, action, self.actor, m.student, m.quiz, m.item,
+                              old.points if old else None, m.points, why, old.key if old else "",
+                              m.key))  # fmt: skip
+        self.db.executemany(_MARK, marks)
+        self.db.executemany(_HISTORY, lines)
+        return len(lines)
 
     def forget_faults(self, file: str) -> None:
         """Drop the faults of a file that is read again."""

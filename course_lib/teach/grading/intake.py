@@ -78,18 +78,18 @@ def _below(path: Path, name: str, depth: int) -> Iterator[tuple[Path, str]]:
         yield path, name
         return
     try:
-        inside = sorted(path.iterdir())
+        inside = sorted(os.listdir(path))  # names alone: a class may have many
     except OSError:
         yield path, name  # opening it tells why
         return
-    books = [p for p in inside if p.suffix == ".ipynb"]
-    own = any(p.name in ("answers", ".course") and p.is_dir() for p in inside)
-    if own or (books and not any("__" in p.name for p in books)):
+    books = [n for n in inside if n.endswith(".ipynb") and n != ".ipynb"]
+    own = any((path / n).is_dir() for n in ("answers", ".course") if n in inside)
+    if own or (books and not any("__" in n for n in books)):
         yield path, name
         return
     for one in inside:
-        if not one.name.startswith(".") and ".sqlite" not in one.name:  # a gradebook beside
-            yield from _below(one, f"{name}/{one.name}" if depth else one.name, depth + 1)
+        if not one.startswith(".") and ".sqlite" not in one:  # a gradebook beside
+            yield from _below(path / one, f"{name}/{one}" if depth else one, depth + 1)
 
 
 @contextlib.contextmanager
@@ -124,8 +124,8 @@ def opened(path: Path) -> Iterator[Handed]:
         yield _notebook(path)
     else:
         _sizes(path)
-        with handed_in.opened(path, predictions=True) as (found, folder):
-            attempts, left = sound(handed_in.attempts_in(path, folder, found.lessons))
+        with handed_in.opened(path, predictions=True) as (found, folder, given):
+            attempts, left = sound(given)
             left += damage_of(folder / "answers", found.damage)
             yield Handed(
                 path, files.sha256_file(path), found.student, found.course[:200],

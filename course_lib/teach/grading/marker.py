@@ -21,7 +21,8 @@ from course_lib.teach.grading.policy import Policy, Rule
 
 OUTCOMES = {"correct": "right", "partial": "partial", "incorrect": "wrong",
             "unanswered": "blank", "needs review": "needs_review"}  # fmt: skip
-REMEMBERED = 50_000  # verdicts on answers that many students share
+REMEMBERED = 50_000  # verdicts on code that was run
+ANSWERS, SHORT = 5000, 200  # verdicts on answers that many share, and characters of such an answer
 LONGEST_TOLD = 400  # characters
 NOTHING = execute.Verdict("blank", 0.0, "not attempted")
 FAILED = execute.Verdict("wrong", 0.0, "failed in the notebook")
@@ -70,6 +71,7 @@ class Marker:
         verdicts: on code that was run, by exercise and SHA-256 of the source.
         defer: leave code without a verdict queued, and note it in ``wanted``.
         wanted: exercise and source of what was left, by the same key.
+        damage: what was wrong with the runs of the student marked last, by question.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Marker:
         self.secret, self.run_code, self.defer = secret, run_code, False
         self.verdicts: dict[tuple[str, str], execute.Verdict] = {}
         self.wanted: dict[tuple[str, str], tuple[str, str]] = {}
+        self.damage: dict[str, str] = {}
         self._items = {
             q.id: _item(q, keys.digests[q.id]) for z in keys.quizzes.values() for q in z.questions
         }
@@ -119,6 +122,7 @@ class Marker:
             late: gives the seconds after a rule's deadline.
         """
         seed = self.seed(student)
+        self.damage.clear()
         for lesson, given in attempts.items():
             rule = self.policy.of(lesson)
             items, ids = self._asked(lesson, seed)
@@ -171,13 +175,11 @@ class Marker:
             found = self._seen.get(key)
             if found is None:
                 verdict = grade(item.asked, one.value, at.seed)
-                if len(self._seen) >= REMEMBERED:
-                    self._seen.clear()
                 found = verdict.share, OUTCOMES.get(verdict.outcome, "needs_review")
-                self._seen[key] = found
+                self._remember(key, found)
             return found
         if item.way == _EXPERIMENT:
-            truth = _figure(item.asked, at.runs)
+            truth = self._figure(item, at.runs)
         else:
             ran = self._ran(item.asked.exercise, at.played)
             if ran.outcome == "queued":
@@ -185,6 +187,25 @@ class Marker:
             truth = {"right": "correct", "wrong": "incorrect"}.get(ran.outcome)
         verdict = grade(item.asked, one.value, at.seed, truth=truth)
         return verdict.share, OUTCOMES.get(verdict.outcome, "needs_review")
+
+    def _remember(self, key: Any, found: tuple[float, str]) -> None:
+        """Keep a verdict, of a short answer only and not too many: a class may be large."""
+        if len(self._seen) >= ANSWERS:
+            self._seen.clear()
+        if len(repr(key[2])) <= SHORT:
+            self._seen[key] = found
+
+    def _figure(self, item: _Item, runs: Path | None) -> Any:
+        """The figure of a student's run; None where it cannot be had, whatever is wrong with it."""
+        if runs is None:
+            return None
+        try:
+            value, damage = evidence.examined(runs, item.asked.run, item.asked.answer)
+        except Exception as error:  # a stranger's run folder
+            value, damage = None, f"{type(error).__name__}: {error}"
+        if damage:
+            self.damage[item.id] = damage
+        return value
 
     def _artefact(self, item: _Item, at: _Sitting) -> tuple[float, str]:
         if at.runs is None:
@@ -260,14 +281,6 @@ def _hashable(value: Any) -> Any:
         return kind, json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         return kind, repr(value)
-
-
-def _figure(asked: schema.Experiment, runs: Path | None) -> Any:
-    """The figure of a student's run; None where it cannot be had, whatever is wrong with it."""
-    try:
-        return evidence.figure(runs, asked.run, asked.answer) if runs else None
-    except Exception:  # a stranger's run folder
-        return None
 
 
 def _detail(hints: int, cost: float, kept: float, more: Mapping[str, Any]) -> str:

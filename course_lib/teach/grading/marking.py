@@ -22,16 +22,24 @@ from course_lib.teach.grading.marker import Marker
 
 BATCH, HELD = 100, 3.0  # submissions a transaction, and seconds another grader may have to wait
 AHEAD = timedelta(minutes=10)  # an answer may be newer than its hand-in claims to be
-Replays = dict[tuple[int, str, str], str]  # answers, first and last time -> student
+# What is remembered of every student lies in a file of SQLite's that is gone at the end.
+_SEEN = """
+DROP TABLE IF EXISTS temp.taken; DROP TABLE IF EXISTS temp.replays;
+CREATE TEMP TABLE taken(student TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP TABLE replays(count INTEGER, first TEXT, last TEXT, student TEXT,
+  PRIMARY KEY(count, first, last)) WITHOUT ROWID;
+INSERT OR IGNORE INTO replays SELECT count(*), min(time), max(time), student FROM answers
+  GROUP BY submission;
+"""
 
 
 @dataclass
 class Report:
-    """What a run of grading did; ``outcomes`` are those of the whole gradebook."""
+    """What a run of grading did; ``outcomes`` and ``flags`` are those of the whole gradebook."""
 
     graded: int = 0
     known: int = 0
-    students: set[str] = field(default_factory=set)
+    students: int = 0
     changed: int = 0
     ran: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -47,12 +55,15 @@ class _Run:
     book: Gradebook
     report: Report
     roster: Mapping[str, str] | None
-    replays: Replays
 
     def note(self, fault: Fault) -> None:
         """Keep a fault."""
         self.book.add_fault(fault)
         self.report.faults.append(fault)
+
+    def took(self, student: str) -> None:
+        """Count a student, each once."""
+        self.book.db.execute("INSERT OR IGNORE INTO temp.taken VALUES(?)", (student,))
 
 
 def grade_all(
@@ -77,10 +88,11 @@ def grade_all(
         StorageError: when the gradebook cannot be written; what was committed stays.
         UsageError: when a path does not exist.
     """
-    run = _Run(marker, book, Report(), roster, _replays(book))
+    run = _Run(marker, book, Report(), roster)
     report, queue = run.report, intake.find(paths)
     if marker.run_code:
         marker.defer = True
+    book.db.executescript(_SEEN)
     try:
         with intake.in_memory():
             while _batch(run, queue):
@@ -88,6 +100,7 @@ def grade_all(
     finally:
         marker.defer = False
         marker.wanted.clear()
+    (report.students,) = book.db.execute("SELECT count(*) FROM temp.taken").fetchone()
     report.ran = waiting.run_waiting(book, marker, jobs=jobs, scheduler=scheduler, say=say)
     with book.transaction():
         flags = shared_work.find(book, marker.keys)
@@ -116,13 +129,6 @@ def _batch(run: _Run, queue: Iterator[tuple[Path, str]]) -> bool:
     return True
 
 
-def _replays(book: Gradebook) -> Replays:
-    rows = book.db.execute(
-        "SELECT student, count(*), min(time), max(time) FROM answers GROUP BY submission"
-    )
-    return {(count, first, last): student for student, count, first, last in rows}
-
-
 def _one(run: _Run, path: Path, name: str) -> None:
     before = len(run.report.faults)
     shown = codes.plain(name)
@@ -146,7 +152,7 @@ def _take(run: _Run, path: Path, name: str) -> None:
     with intake.opened(path) as handed:
         student, book, report = handed.student, run.book, run.report
         if book.has(student, handed.sha256):
-            report.students.add(student)
+            run.took(student)
             report.known += 1
             return
         book.forget_faults(name)
@@ -159,7 +165,7 @@ def _take(run: _Run, path: Path, name: str) -> None:
         late = max((run.marker.policy.of(q).late(when) for q in handed.attempts), default=0)
         number = book.add_submission(student, name, handed.sha256, when.isoformat(), late)
         changed = _mark(run, handed, number, when, name)
-        report.students.add(student)
+        run.took(student)
         report.changed += changed
         report.graded += 1
 
@@ -211,8 +217,12 @@ def _replay(run: _Run, handed: intake.Handed) -> str:
     times = [a.time for given in handed.attempts.values() for a in given]
     if not times:
         return ""
-    first = run.replays.setdefault((len(times), min(times), max(times)), handed.student)
-    return first if first != handed.student else ""
+    place, db = (len(times), min(times), max(times)), run.book.db
+    db.execute("INSERT OR IGNORE INTO temp.replays VALUES(?,?,?,?)", (*place, handed.student))
+    (first,) = db.execute(
+        "SELECT student FROM temp.replays WHERE count=? AND first=? AND last=?", place
+    ).fetchone()
+    return str(first) if first != handed.student else ""
 
 
 def _mark(run: _Run, handed: intake.Handed, number: int, when: datetime, name: str) -> int:
@@ -220,13 +230,16 @@ def _mark(run: _Run, handed: intake.Handed, number: int, when: datetime, name: s
     flat: list[Attempt] = [a for given in handed.attempts.values() for a in given]
     numbers = run.book.add_answers(number, handed.student, flat)
     place = {id(a): n for a, n in zip(flat, numbers, strict=True)}
-    before, changed = run.book.marks_of(handed.student), 0
+    before, pairs = run.book.marks_of(handed.student), []
     for mark, answer in run.marker.marks(
         handed.student, handed.attempts, handed.runs, lambda rule: rule.late(when)
     ):
         old = before.get((mark.quiz, mark.item))
         if old and (old.points > mark.points or old.outcome == "queued"):
             continue  # a better mark stays; what waits is run first, then the best counts
-        mark = mark._replace(answer=place.get(id(answer)) if answer else None)
-        changed += run.book.set_mark(mark, action="grade", why=f"from {name}"[:200], before=old)
-    return changed
+        pairs.append((mark._replace(answer=place.get(id(answer)) if answer else None), old))
+    for item, damage in run.marker.damage.items():
+        run.note(codes.fault(name, "damaged-run", f"no figure for {item}: {damage}",
+                             student=handed.student, field=f"runs, for {item}",
+                             step="look at the answer yourself; ask for the run"))  # fmt: skip
+    return run.book.set_marks(pairs, action="grade", why=f"from {name}"[:200])

@@ -20,8 +20,9 @@ Five kinds of flags:
 from __future__ import annotations
 
 import ast
+import heapq
+import itertools
 import json
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -37,17 +38,20 @@ CHANCE, LEAST_SAME, LEAST_CLASS = 0.01, 4, 10
 LEAST_CODE, COMMON = 40, 0.05
 LEAST_ANSWERS = 2  # of the same microsecond
 MOST = 200  # flags of a kind
-ROWS = 20  # students compared with the class at a time
+ROWS, COLUMNS = 64, 512  # students compared at a time
+ALONE = 1  # stands for a wrong answer that nobody else gave
+_WRONG = (
+    "FROM marks m JOIN answers a ON a.id = m.answer "
+    "WHERE m.quiz=? AND m.kind='question' AND m.outcome IN ('wrong', 'partial')"
+)
 
 
 def find(book: Gradebook, keys: Keys) -> list[Flag]:
     """Give every flag of a gradebook: kind, students and evidence; no mark is changed."""
-    found: list[Flag] = []
-    for kind in (_files, _answers, _predictions):
-        found += list(kind(book))[:MOST]
-    found += list(_code(book, keys))[:MOST]
+    kinds = (_files(book), _answers(book), _predictions(book), _code(book, keys))
+    found = [flag for kind in kinds for flag in itertools.islice(kind, MOST)]
     pairs = (pair for quiz in _quizzes(book) for pair in _mistakes(book, quiz))
-    return found + sorted(pairs, key=lambda f: f[2]["chance"])[:MOST]
+    return found + heapq.nsmallest(MOST, pairs, key=lambda f: f[2]["chance"])
 
 
 def _quizzes(book: Gradebook) -> list[str]:
@@ -143,71 +147,86 @@ def normal(source: str) -> str:
 
 def _mistakes(book: Gradebook, quiz: str) -> Iterator[Flag]:
     """Pairs whose wrong answers agree far more often than chance gives."""
-    (size,) = book.db.execute("SELECT count(DISTINCT student) FROM marks WHERE quiz=?",
-                              (quiz,)).fetchone()  # fmt: skip
+    students = [s for (s,) in book.db.execute(
+        "SELECT DISTINCT student FROM marks WHERE quiz=? ORDER BY student", (quiz,)
+    )]  # fmt: skip
+    size = len(students)
     if size < LEAST_CLASS:
         return
-    students, same, expected, both = _tables(book, quiz)
+    given, agree = _wrong(book, quiz, students)
     pairs = size * (size - 1) / 2
-    for first, second, count, mean, chance in _unlikely(same, expected, both, pairs):
+    for first, second, count, mean, chance in _unlikely(given, agree, pairs):
         yield "same mistakes", [students[first], students[second]], {
             "quiz": quiz, "same": count, "by chance": round(mean, 2), "chance": chance,
         }  # fmt: skip
 
 
-def _tables(book: Gradebook, quiz: str) -> tuple[list[str], Any, Any, Any]:
-    """Give the students, and three sparse tables with a row for each.
+def _wrong(book: Gradebook, quiz: str, students: list[str]) -> tuple[Any, Any]:
+    """Give each student's wrong answers as small numbers, and each question's chance to agree.
 
-    Their products with their transposes give, for two students, how many wrong answers they
-    share, how many chance lets them share, and how many questions both got wrong.
+    Returns:
+        ``[questions, students]`` of whole numbers: 0 where the answer was not wrong, ``ALONE``
+        where nobody else gave it, else the answer's number. And ``[questions]`` of chances.
     """
-    students, values = dict[str, int](), dict[tuple[str, str], int]()
-    items = dict[str, int]()
-    cells = [array("l"), array("l"), array("l")]  # student, value, item of each wrong answer
-    for student, item, value in book.db.execute(
-        "SELECT m.student, m.item, a.value FROM marks m JOIN answers a ON a.id = m.answer "
-        "WHERE m.quiz=? AND m.kind='question' AND m.outcome IN ('wrong', 'partial')", (quiz,),
-    ):  # fmt: skip
-        cells[0].append(students.setdefault(student, len(students)))
-        cells[1].append(values.setdefault((item, value), len(values)))
-        cells[2].append(items.setdefault(item, len(items)))
-    row, column, of = (np.array(c, dtype=np.int64) for c in cells)
-    given, wrong = np.bincount(column), np.bincount(of)
-    belongs = np.array([items[item] for item, _ in values], dtype=np.int64)
-    agree = np.bincount(belongs, weights=given**2) / wrong**2 if len(items) else given
-    shared = given[column] > 1 if column.size else column > 0
-    ones = np.ones(int(shared.sum()))
-    return (
-        list(students),
-        _sparse(row[shared], column[shared], ones, (len(students), len(values))),
-        _sparse(row, of, np.sqrt(agree[of]) if of.size else ones, (len(students), len(items))),
-        _sparse(row, of, np.ones(of.size), (len(students), len(items))),
-    )
-
-
-def _sparse(row: Any, column: Any, values: Any, shape: tuple[int, int]) -> Any:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((values, (row, column)), shape=shape, dtype=np.float64)
+    numbers = dict[tuple[str, str], int]()
+    items, squares, wrong = dict[str, int](), list[int](), list[int]()
+    for item, value, count in book.db.execute(
+        f"SELECT m.item, a.value, count(*) {_WRONG} GROUP BY m.item, a.value", (quiz,)
+    ):
+        if item not in items:
+            items[item] = len(items)
+            squares.append(0)
+            wrong.append(0)
+        squares[items[item]] += count**2
+        wrong[items[item]] += count
+        if count > 1:
+            numbers[item, value] = ALONE + 1 + len(numbers)
+    row = {student: n for n, student in enumerate(students)}
+    kind = np.min_scalar_type(ALONE + 1 + len(numbers))
+    given = np.zeros((len(items), len(students)), dtype=kind)
+    for student, item, value in book.db.execute(f"SELECT m.student, m.item, a.value {_WRONG}",
+                                                (quiz,)):  # fmt: skip
+        given[items[item], row[student]] = numbers.get((item, value), ALONE)
+    return given, np.array(squares, dtype=float) / np.maximum(np.array(wrong, dtype=float), 1) ** 2
 
 
 def _unlikely(
-    same: Any, expected: Any, both: Any, pairs: float
-) -> Iterator[tuple[int, int, int, float, float]]:
-    """Yield pairs of rows, what they share, what chance gives and its adjusted probability."""
-    from scipy.special import betainc
-
-    for start in range(0, same.shape[0], ROWS):
-        counts = (same[start : start + ROWS] @ same.T).toarray()
-        means = (expected[start : start + ROWS] @ expected.T).toarray()
+    given: Any, agree: Any, pairs: float
+) -> Iterator[tuple[int, int, int, float, float]]:  # fmt: skip
+    """Yield two students, what they share, what chance gives and its adjusted probability."""
+    size = given.shape[1]
+    for start, later in itertools.product(range(0, size, ROWS), range(0, size, COLUMNS)):
+        if later + COLUMNS <= start:
+            continue
+        counts, means = _agreement(given[:, start : start + ROWS],
+                                   given[:, later : later + COLUMNS], agree)  # fmt: skip
         # at a deviation above the mean the tail is still far above what is looked for
         rows, columns = np.nonzero((counts >= LEAST_SAME) & (counts > means + np.sqrt(means)))
-        later = columns > rows + start
-        rows, columns = rows[later], columns[later]
-        found, mean = counts[rows, columns], means[rows, columns]
-        tried = (both[start : start + ROWS] @ both.T).toarray()[rows, columns]
-        share = np.minimum(mean / tried, 1.0)
-        chance = betainc(found, tried - found + 1, share) * pairs  # the tail from ``found`` on
-        for i in np.nonzero(chance < CHANCE)[0]:
-            yield (int(rows[i]) + start, int(columns[i]), int(found[i]), float(mean[i]),
-                   float(chance[i]))  # fmt: skip
+        found, ahead = counts[rows, columns], columns + later > rows + start
+        if ahead.any():
+            yield from _tails(rows[ahead] + start, columns[ahead] + later,
+                              found[ahead].astype(float), given, agree, pairs)  # fmt: skip
+
+
+def _agreement(first: Any, second: Any, agree: Any) -> tuple[Any, Any]:
+    """Give ``[students, students]``: how many wrong answers they share, and how many by chance."""
+    counts = np.zeros((first.shape[1], second.shape[1]), dtype=np.uint16)
+    nothing = np.iinfo(first.dtype).max  # no answer's number
+    for mine, theirs in zip(first, second, strict=True):
+        counts += np.where(mine > ALONE, mine, nothing)[:, None] == theirs
+    weighed = (first > 0) * agree[:, None].astype(np.float32)
+    return counts, weighed.T @ (second > 0).astype(np.float32)
+
+
+def _tails(
+    rows: Any, columns: Any, found: Any, given: Any, agree: Any, pairs: float
+) -> Iterator[tuple[int, int, int, float, float]]:  # fmt: skip
+    """Of candidates, those whose agreement chance gives too seldom."""
+    from scipy.special import betainc
+
+    both = (given[:, rows] > 0) & (given[:, columns] > 0)
+    tried, mean = both.sum(axis=0), agree @ both
+    share = np.minimum(mean / tried, 1.0)
+    chance = betainc(found, tried - found + 1, share) * pairs  # the tail from ``found`` on
+    for i in np.nonzero(chance < CHANCE)[0]:
+        yield (int(rows[i]), int(columns[i]), int(found[i]), float(mean[i]), float(chance[i]))
