@@ -15,7 +15,7 @@ help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
 	@echo "make test     set up if needed, run every test"
 	@echo "make browser  the tests that need Chromium"
-	@echo "make outside  exports read back by programs of others"
+	@echo "make outside  exports read back by programs of others, a sweep on PostgreSQL"
 	@echo "make check    lint, types, lessons and questions"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
 	@echo "make pages    pages and slides from the notebooks, in build/"
@@ -47,9 +47,9 @@ test: setup
 browser: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser
 
-# Exports read by programs of others; .ci/run installs them (npm, and Python 3.11).
+# Programs of others that .ci/run installs: readers of exports, PostgreSQL.
 outside: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py tests/test_sweep.py
 
 check: setup
 	$(BIN)/ruff check course_lib tests hub conftest.py

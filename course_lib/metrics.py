@@ -14,20 +14,48 @@ import numpy as np
 RESAMPLES = 2000
 
 
+def resampled_means(
+    per_row: Sequence[float] | np.ndarray,
+    *,
+    groups: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> np.ndarray:
+    """Give means over rows drawn anew with replacement, ``[resamples]`` (Efron 1979).
+
+    Args:
+        per_row: one figure a row, ``[rows]``.
+        groups: the group of each row, such as the passage of a question. Groups are drawn whole,
+            for their rows are not independent (cluster bootstrap, Field and Welsh 2007). Without
+            groups, or with one group alone, rows are drawn.
+        seed: of the resampling.
+        resamples: how many means.
+    """
+    values = np.asarray(per_row, dtype=float)
+    sums, sizes = values, np.ones(len(values))
+    if 1 < len(set(groups)) < len(values):
+        place = np.unique(list(groups), return_inverse=True)[1]
+        sums, sizes = np.bincount(place, values), np.bincount(place).astype(float)
+    rng, means = np.random.default_rng(seed), []
+    step = max(1, 2_000_000 // len(sums))  # resamples at a time, to bound the memory
+    for begin in range(0, resamples, step):
+        picks = rng.integers(0, len(sums), (min(step, resamples - begin), len(sums)))
+        means.append(sums[picks].sum(1) / sizes[picks].sum(1))
+    return np.concatenate(means)
+
+
 def bootstrap_interval(
-    per_row: Sequence[float], *, seed: int = 0, level: float = 0.95
+    per_row: Sequence[float], *, groups: Sequence[str] = (), seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Give the percentile bootstrap interval of a mean over rows (Efron 1979).
+    """Give the percentile bootstrap interval of a mean over rows.
 
     Args:
         per_row: one figure a row.
-        seed: of the resampling.
+        groups, seed: as for :func:`resampled_means`.
         level: coverage.
     """
-    values = np.asarray(per_row, dtype=float)
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    means = resampled_means(per_row, groups=groups, seed=seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -125,11 +153,15 @@ def answer_f1(prediction: str, gold: str) -> float:
 
 
 def question_answering(
-    predictions: Sequence[str], answers: Sequence[Sequence[str]]
+    predictions: Sequence[str], answers: Sequence[Sequence[str]], groups: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Give exact match and F1, each the best over a question's accepted answers.
 
     A question without an accepted answer is right only for an empty prediction.
+
+    Args:
+        predictions: one a question. answers: the accepted ones of each.
+        groups: the passage of each; the intervals then resample passages.
     """
 
     def best(score: Callable[[str, str], float]) -> list[float]:
@@ -139,9 +171,9 @@ def question_answering(
     exact, f1 = best(exact_match), best(answer_f1)
     return {
         "exact_match": math.fsum(exact) / len(exact),
-        "exact_match_interval": list(bootstrap_interval(exact)),
+        "exact_match_interval": list(bootstrap_interval(exact, groups=groups)),
         "f1": math.fsum(f1) / len(f1),
-        "f1_interval": list(bootstrap_interval(f1)),
+        "f1_interval": list(bootstrap_interval(f1, groups=groups)),
     }
 
 
@@ -155,20 +187,27 @@ def in_passage(answer: str, passage: str) -> bool:
     return not ours or any(theirs[i : i + len(ours)] == ours for i in starts)
 
 
-def hallucination(predictions: Sequence[str], passages: Sequence[str]) -> dict[str, Any]:
+def hallucination(
+    predictions: Sequence[str], passages: Sequence[str], groups: Sequence[str] = ()
+) -> dict[str, Any]:
     """Give the share of given answers that stand nowhere in their passage.
 
     Empty predictions give no answer and are left out. A fair answer in other words counts
     too, for only the words are looked up.
 
+    Args:
+        predictions, passages: one a question.
+        groups: of each question; the interval then resamples groups.
+
     Returns:
         ``hallucination`` with ``hallucination_interval``, None for both when nothing was
         answered, and ``answered``, how many were.
     """
-    pairs = zip(predictions, passages, strict=True)
-    made_up = [float(not in_passage(p, text)) for p, text in pairs if normalise_answer(p)]
+    given = [i for i, said in enumerate(predictions) if normalise_answer(said)]
+    made_up = [float(not in_passage(predictions[i], passages[i])) for i in given]
     rate = math.fsum(made_up) / len(made_up) if made_up else None
-    interval = list(bootstrap_interval(made_up)) if made_up else None
+    kept = [groups[i] for i in given] if groups else ()
+    interval = list(bootstrap_interval(made_up, groups=kept)) if made_up else None
     return {
         "hallucination": rate,
         "hallucination_interval": interval,

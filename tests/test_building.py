@@ -21,7 +21,7 @@ import pytest
 from course_lib import cli
 from course_lib.errors import DataError, UsageError
 from course_lib.teach import regenerate
-from course_lib.teach.building import drift, matrix, runner
+from course_lib.teach.building import drift, inputs, matrix, runner
 from course_lib.teach.building.inputs import reached
 
 HEAD = """---
@@ -134,6 +134,17 @@ def test_a_library_module_that_a_lesson_reaches_counts_and_another_does_not() ->
     assert {"session.py", "grade.py", "widget.js", "errors.py"} <= found
     assert not {"train.py", "matrix.py"} & found
     assert "train.py" in {p.name for p in reached("import course_lib.finetune.recipe as r")}
+
+
+def test_words_about_a_module_do_not_count_and_what_it_does_does(tmp_path: Path) -> None:
+    module = tmp_path / "one.py"
+    code = '"""Says {}."""\n\ndef f():\n    """Does."""\n    return "{}"  # {}\n'
+    hashes = []
+    for number, words in enumerate([("a", "b", "c"), ("d", "b", "e"), ("a", "x", "c")]):
+        module.write_text(code.format(*words))
+        os.utime(module, ns=(number, number))
+        hashes.append(inputs._hash([module]))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_seeds_and_profiles_make_a_matrix_and_parameters_show(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+import time
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -109,6 +112,56 @@ def test_personal_data_is_found_in_the_course_rows() -> None:
     assert hit / gold >= 0.95 and hit / found >= 0.9
 
 
+def written() -> list[tuple[str, list[tuple[int, int, str]]]]:
+    """Give the texts of pii_texts.txt with the places of their personal data."""
+    lines = (course_root() / "tests" / "pii_texts.txt").read_text(encoding="utf-8").splitlines()
+    found = []
+    for line in lines:
+        if line == "--" or line.startswith("# "):
+            continue
+        text, items = "", []
+        for plain, kind, inside in re.findall(r"(.*?)(?:<<([A-Z]+) (.*?)>>|$)", line):
+            text += plain.replace("\\n", "\n")
+            start = len(text)
+            text += inside.replace("\\n", "\n")
+            items += [(start, len(text), kind)] if kind else []
+        found.append((text, items))
+    return found
+
+
+def test_personal_data_is_found_in_texts_that_are_not_in_the_set() -> None:
+    house = names.house_words(r["text"] for r in even())
+    there: Counter[str] = Counter()
+    hit: Counter[str] = Counter()
+    false = []
+    for text, items in written():
+        free = list(items)
+        there.update(kind for _, _, kind in items)
+        for one in pii.find_pii(text, house=house):
+            same = [i for i in free if i[2] == one.kind and overlap(i, one) >= 0.5]
+            hit[one.kind] += bool(same)
+            false += [] if same else [one]
+            for item in same[:1]:
+                free.remove(item)
+    assert len(written()) > 240 and sum(there.values()) > 220
+    assert all(hit[kind] / there[kind] >= 0.9 for kind in pii.KINDS), (hit, there)
+    assert sum(hit.values()) / sum(there.values()) >= 0.95
+    assert sum(hit.values()) / (sum(hit.values()) + len(false)) >= 0.95, false
+
+
+def overlap(gold: tuple[int, int, str], item: pii.Pii) -> float:
+    """Give the intersection over union of two places."""
+    both = min(gold[1], item.end) - max(gold[0], item.start)
+    return max(0, both) / (max(gold[1], item.end) - min(gold[0], item.start))
+
+
+def test_a_long_line_of_repeats_is_searched_in_little_time() -> None:
+    for unit in ("a.", "A", "Aa-", "AB12-"):
+        start = time.process_time()
+        pii.find_pii(unit * (8000 // len(unit)))
+        assert time.process_time() - start < 4, unit
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -121,6 +174,11 @@ def test_personal_data_is_found_in_the_course_rows() -> None:
         ("my name is on the list", "my name is on the list"),
         ("Musterstra\u00dfe 5, 10115 Berlin", "[ADDRESS]"),
         ("on 12.03.2026 at 10:45 for \u00a31,299.00", "on 12.03.2026 at 10:45 for \u00a31,299.00"),
+        ("to 901 Harbor Dr., Ste. 400, San Diego, CA 92101, not", "to [ADDRESS], not"),
+        ("It's Keizersgracht 241-II, 1016 EA Amsterdam.", "It's [ADDRESS]."),
+        ("send it to 77 MILL LANE, ELY CB7 4AA PLEASE", "send it to [ADDRESS] PLEASE"),
+        ("ring 07700 900 four five six", "ring [PHONE]"),
+        ("the West Highland Way, 12 Moss Green", "the West Highland Way, 12 Moss Green"),
         ("Where is it?\n\nKind regards,\nSarah", "Where is it?\n\nKind regards,\n[NAME]"),
     ],
 )  # fmt: skip

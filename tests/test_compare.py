@@ -100,6 +100,22 @@ def test_two_runs_on_the_tickets_are_compared_row_by_row(runs: Path) -> None:
     assert "after Holm" in three[0].sentence()
 
 
+def test_questions_on_one_passage_are_resampled_together() -> None:
+    def run(share: float) -> Evaluation:
+        rng = np.random.default_rng(0)
+        right = np.repeat(rng.random(20) < share, 5)
+        return Evaluation({}, tuple(
+            {"id": str(i), "gold": ["yes"], "prediction": "yes" if r else "", "group": str(i // 5)}
+            for i, r in enumerate(right)
+        ))  # fmt: skip
+
+    together = compare.compare_runs(run(0.8), run(0.4))
+    apart = compare.paired_bootstrap(*compare.aligned_scores([run(0.8), run(0.4)])[0])
+    assert together.difference.mean == apart.mean
+    assert together.difference.high - together.difference.low > 1.8 * (apart.high - apart.low)
+    assert "(paired bootstrap of 20 groups)" in together.sentence()
+
+
 def test_other_test_rows_are_refused_by_name(runs: Path, tmp_path: Path) -> None:
     rows = compare.predictions_of(runs / "seed1")
     short = copy_with(runs / "seed2", tmp_path / "short", rows[5:])

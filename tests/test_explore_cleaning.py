@@ -159,6 +159,31 @@ def test_copies_in_training_make_a_random_cut_look_better() -> None:
     assert cut.twins_right / cut.twins > cut.others_right / cut.others
 
 
+def test_a_channel_that_writes_otherwise_is_shown_to_cost_and_a_like_one_is_not() -> None:
+    def made(count: int, channel: str, words: str) -> list[dict[str, str]]:
+        return [
+            {"id": f"{channel}{i}", "channel": channel, "intent": "ab"[i % 2],
+             "text": f"{words.split()[i % 2]} {'vwxyz'[i // 2 % 5]}"}
+            for i in range(count)
+        ]  # fmt: skip
+
+    held = made(60, "mail", "parcel invoice")
+    strange = faults.one_source(
+        [*made(40, "chat", "zzz qqq"), *made(120, "mail", "parcel invoice")], held, "chat"
+    )
+    assert strange.count == 40 and strange.mixed > 0.95 > strange.only
+    assert 0 < strange.low <= strange.difference == strange.mixed - strange.only <= strange.high
+    rows = [*made(40, "chat", "parcel invoice"), *made(40, "mail", "parcel invoice")]
+    alike = faults.one_source(rows, held, "chat")
+    assert alike.low <= 0 <= alike.high
+    with pytest.raises(DataError, match="no rows from this channel"):
+        faults.one_source(rows, held, "letter")
+    with pytest.raises(DataError, match="no rows but its"):
+        faults.one_source(rows, held, "mail")
+    with pytest.raises(UsageError, match="nothing to compare with"):
+        faults.one_source(rows, held, "chat", draws=0)
+
+
 def test_labels_are_spoilt_by_the_share_asked_for() -> None:
     rows = [Example(str(i), "t", "abc"[i % 3]) for i in range(50)]
     spoilt = faults.mislabel(rows, 0.3, seed=4)

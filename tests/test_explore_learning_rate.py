@@ -57,6 +57,16 @@ def test_runs_are_overlaid_replaced_and_judged() -> None:
     assert "alt='Training loss" in picture(runs)
 
 
+def test_an_easy_first_batch_is_no_divergence() -> None:
+    def told(*losses: float) -> str:
+        rows = [{"step": i, "loss": loss} for i, loss in enumerate(losses, 1)]
+        return RateRuns(lambda rate: rows).run(1e-3).verdict()
+
+    assert "too low" in told(1.8, 2.6, 2.7, 2.2, 2.1, 3.0)
+    assert "too high" in told(1.8, 9.0, 12.0, 8.0, 7.0, 6.5)  # jumped at once, then came down a bit
+    assert "too" not in told(1.8, 2.6, 2.0, 1.6, 1.4, 1.2)
+
+
 def test_a_loss_that_is_no_number_is_told_and_drawn_around() -> None:
     runs = RateRuns(lambda rate: [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}])
     assert "not a number" in runs.run(1.0).verdict()

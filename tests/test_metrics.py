@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from course_lib import metrics
@@ -34,6 +35,22 @@ def test_answers_are_compared_by_the_squad_rules(
 def test_the_best_accepted_answer_counts_and_none_needs_silence() -> None:
     found = metrics.question_answering(["nine", "", "x"], [("ten", "nine"), (), ()])
     assert found["exact_match"] == pytest.approx(2 / 3)
+
+
+def test_rows_of_one_group_are_resampled_together() -> None:
+    rng = np.random.default_rng(1)
+    passages = np.repeat(np.arange(40), 6)  # as if each question were asked six times
+    right = np.repeat(rng.random(40) < 0.4, 6).astype(float).tolist()
+    names = [f"p{i}" for i in passages]
+    low, high = metrics.bootstrap_interval(right, groups=names)
+    one_each = metrics.bootstrap_interval(right[::6])
+    assert (low, high) == pytest.approx(one_each, abs=0.05)  # they tell no more than one would
+    alone = metrics.bootstrap_interval(right)
+    assert high - low > 2 * (alone[1] - alone[0])
+    assert metrics.bootstrap_interval(right, groups=["one"] * 240) == alone
+    assert metrics.bootstrap_interval(right, groups=[str(i) for i in range(240)]) == alone
+    uneven = metrics.resampled_means([1, 1, 1, 0], groups=["a", "a", "a", "b"])
+    assert set(uneven.tolist()) == {0.0, 0.75, 1.0}
 
 
 def test_classification_agrees_with_scikit_learn() -> None:

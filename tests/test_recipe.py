@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from course_lib.errors import CheckpointError, ModelError, UnknownNameError, UsageError
-from course_lib.finetune import recipe, runs
+from course_lib.finetune import evaluate, recipe, runs
+from course_lib.finetune.baselines import untrained
+from course_lib.finetune.data import load
 from course_lib.finetune.model import load_base
 
 SMALL = {"epochs": 2, "batch_size": 8}
@@ -179,3 +182,31 @@ def test_every_head_starts_from_the_body_of_the_base(tmp_path: Path, head: str, 
     assert all(torch.equal(found[name], weights) for name, weights in body.items())
     fresh = load_base("embedded", task=head, labels=("a", "b"), from_scratch=True)[0]
     assert not torch.equal(fresh.get_input_embeddings().weight, body["embed_tokens.weight"])
+
+
+def test_a_run_does_not_depend_on_what_this_process_did_before(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    data, losses = rows_file(tmp_path, "completion"), []
+    for n in range(2):  # the second is told the base's figures from memory
+        out = tmp_path / f"run{n}"
+        run = recipe.finetune("completion", data, base=str(base), settings=SMALL, seed=3, out=out)
+        losses.append((out / "history.jsonl").read_text())
+        torch.rand(n + 1)
+        assert run["metrics"]["before"]["chrf"] >= 0
+    assert losses[0] == losses[1]
+
+
+def test_a_base_measured_before_is_remembered_for_its_rows_only(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    rows = load("language-modeling", rows_file(tmp_path, "language-modeling")).train
+    loaded = load_base(str(tiny_base), task="language-modeling")
+    for part in (rows, rows, rows[:3]):
+        found = untrained(str(tiny_base), "language-modeling", part)
+        assert found == evaluate.language_modeling(*loaded, part).metrics
+        found["loss"] = 0.0  # a caller's changes stay its own

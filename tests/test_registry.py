@@ -35,7 +35,7 @@ from course_lib.finetune.deploy.registry import Registry
 from course_lib.finetune.deploy.versions import Versions
 from course_lib.finetune.recipe import finetune
 
-KILLS = 60
+KILLS, MLFLOW_KILLS = 60, 10
 # MLflow 3.17 on SQLAlchemy 2.1; theirs to change
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -392,6 +392,69 @@ def test_a_deleted_version_is_named(runs: dict[str, Path], tmp_path: Path) -> No
 
 
 # --- MLflow alone
+
+
+MLFLOW_PROMOTER = """
+import sys
+from course_lib.finetune.deploy.registry_mlflow import MlflowRegistry
+uri, folder, name = sys.argv[1:]
+registry = MlflowRegistry(uri, artifacts=folder)
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(10_000):
+    now = registry.champion(name).version
+    other = "v0002" if now == "v0001" else "v0001"
+    if turn % 3 == 2:
+        registry.rollback(name, reason=f"turn {turn}")
+    else:
+        registry.promote(name, other, force=True, reason=f"turn {turn}")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_kill_9_during_promote_leaves_a_whole_champion_in_mlflow(
+    mlflow_store: Callable[[], Any], runs: dict[str, Path], name: str
+) -> None:
+    registry = mlflow_store()
+    place = registry.add(runs["good"], name).folder
+    registry.add(runs["twin"], name)
+    registry.promote(name, "v0001")
+    registry.promote(name, "v0002", force=True, reason="so that there is one to go back to")
+    words = [sys.executable, "-c", MLFLOW_PROMOTER, registry.uri, str(place.parent), name]
+    rng, seen, changes = random.Random(2), set(), 0
+    # the next process starts while this one works: most of its time is importing
+    with ThreadPoolExecutor(2) as pool:
+
+        def started() -> subprocess.Popen[str]:
+            made = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert made.stdout and made.stdout.readline() == "ready\n"
+            return made
+
+        waiting = pool.submit(started)
+        for turn in range(MLFLOW_KILLS):
+            process = waiting.result()
+            if turn + 1 < MLFLOW_KILLS:
+                waiting = pool.submit(started)
+            before = registry.history(name)[-1]
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            limit = time.monotonic() + 60
+            while registry.history(name)[-1] == before and time.monotonic() < limit:
+                pass  # a reader beside the writer: each history it sees is a whole one
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+            process.communicate()
+            champion = registry.champion(name)
+            alias = registry.client.get_registered_model(name).aliases["champion"]
+            assert champion and champion == registry.verify(name, f"v{int(alias):04d}")
+            assert registry.history(name)[-1]["version"] == champion.version
+            changes += registry.history(name)[-1] != before
+            seen.add(champion.version)
+    assert seen == {"v0001", "v0002"} and changes == MLFLOW_KILLS, "kills in different turns"
+    other = {"v0001": "v0002", "v0002": "v0001"}[champion.version]
+    registry.promote(name, other, force=True, reason="after the kills")
+    assert registry.champion(name) == registry.verify(name, other)
 
 
 def test_an_alias_moved_by_others_is_noticed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
@@ -10,13 +11,17 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 
 from course_lib import files
@@ -39,6 +44,18 @@ FORKS.set_forkserver_preload(
         __name__,
     ]
 )
+
+
+ELSEWHERE = """
+import json, sys
+import torch
+from course_lib.finetune.search.sweep import sweep
+torch.set_num_threads(1)
+base, out, storage, settings = sys.argv[1:]
+sweep("classification", "support_tickets", {"learning_rate": {"low": 1e-4, "high": 1e-2,
+      "log": True}}, method="random", trials=4, prune="none", measure=False, base=base, out=out,
+      storage=storage, settings=json.loads(settings))
+"""
 
 
 def few(base: Path, **changed: Any) -> dict[str, Any]:
@@ -221,6 +238,62 @@ def test_a_hopeless_trial_is_ended_early(tiny_base: Path, tmp_path: Path) -> Non
     assert found.best is not None and found.best.value == min(t.value or 99 for t in good)
 
 
+def test_hyperband_ends_trials_at_its_rungs_and_changes_nothing_else(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    good, hopeless = [3e-3, 5e-3, 8e-3], [1e-8, 2e-8, 3e-8, 4e-8, 5e-8]
+    options = few(tiny_base, epochs=9) | {"method": "grid", "seed": 1}
+    search = ("language-modeling", "support_tickets", {"learning_rate": good + hopeless})
+    found = sweep(*search, out=tmp_path / "s", **options | {"prune": "hyperband"})
+    settled_once(found, 8)
+    assert {t.state for t in found.finished} == {"complete", "pruned"}
+    ended = [t for t in found.finished if t.state == "pruned"]
+    assert {t.settings["learning_rate"] for t in ended} & set(hopeless)
+    assert {len(t.evaluations) for t in ended} <= {1, 3}, "the rungs before the last evaluation"
+    whole = [t for t in found.finished if t.state == "complete"]
+    assert {len(t.evaluations) for t in whole} == {9}
+    assert found.best is not None and found.best.settings["learning_rate"] in good
+    assert found.best.value == min(t.value or 99 for t in whole)
+    plain = sweep(*search, out=tmp_path / "p", **options)
+    values = {t.settings["learning_rate"]: t.evaluations for t in plain.finished}
+    for trial in found.finished:
+        same = values[trial.settings["learning_rate"]][: len(trial.evaluations)]
+        assert trial.evaluations == same, "what was trained was trained the same"
+    assert sum(t.steps for t in found.finished) < 0.8 * sum(t.steps for t in plain.finished)
+
+
+def test_hyperband_goes_with_processes(tiny_base: Path, tmp_path: Path) -> None:
+    good, hopeless = [8e-3, 1e-2], [1e-8, 2e-8, 3e-8, 4e-8]
+    options = few(tiny_base, epochs=3) | {"method": "grid", "prune": "hyperband", "jobs": 2}
+    found = sweep(
+        "language-modeling", "support_tickets", {"learning_rate": good + hopeless},
+        out=tmp_path / "s", **options,
+    )  # fmt: skip
+    settled_once(found, 6)
+    assert {(t.state, len(t.evaluations)) for t in found.finished} == {
+        ("complete", 3), ("pruned", 1),
+    }  # fmt: skip
+    assert found.best is not None and found.best.settings["learning_rate"] in good
+
+
+def test_a_trial_trained_to_its_end_is_complete_whatever_the_pruner_thinks(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """One evaluation is the last one: nothing is left to be saved."""
+    space = {"learning_rate": [1e-2, 1e-3, 1e-4, 1e-8, 2e-8, 3e-8]}
+    options = few(tiny_base, epochs=1) | {"method": "grid", "prune": "hyperband"}
+    found = sweep("language-modeling", "support_tickets", space, out=tmp_path / "s", **options)
+    assert [t.state for t in found.finished] == ["complete"] * 6
+
+
+def test_hyperband_goes_with_tpe(tiny_base: Path, tmp_path: Path) -> None:
+    options = few(tiny_base, epochs=3) | {"method": "tpe", "prune": "hyperband", "trials": 8}
+    space = {"learning_rate": {"low": 1e-8, "high": 1e-2, "log": True}}
+    found = sweep("language-modeling", "support_tickets", space, out=tmp_path / "s", **options)
+    settled_once(found, 8)
+    assert {t.state for t in found.finished} == {"complete", "pruned"}
+
+
 def test_a_budget_ends_a_search_and_methods_are_compared_on_it(
     tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +348,7 @@ def test_a_sweep_killed_in_a_trial_goes_on_and_counts_nothing_twice(
     again = next(t for t in found.finished if t.slot == lost[0].slot)
     assert again.settings == lost[0].settings and again.state == "complete"
     assert found.finished[0] == before[0], "what was finished stays as it was"
+    assert read_sweep(out) == found
 
 
 def test_two_processes_on_one_storage_lose_nothing(tiny_base: Path, tmp_path: Path) -> None:
@@ -332,6 +406,120 @@ def test_a_sweep_on_a_dask_cluster(tiny_base: Path, tmp_path: Path) -> None:
     for a, b in zip(here.trials, found.trials, strict=True):
         assert a.value == pytest.approx(b.value) and a.loss == pytest.approx(b.loss, abs=1e-4)
     assert len(study_of(tmp_path / "dask")) == 2, "what the scheduler held lies in the folder"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_dask_worker_killed_in_mid_trial_costs_no_trial(tiny_base: Path, tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    out, space, killed = tmp_path / "dask", {"learning_rate": RATE}, []
+    options = few(tiny_base, epochs=12) | {"method": "random", "trials": 5}
+
+    def kill_one(address: str) -> None:
+        def halfway() -> Any:
+            if not (out / "study.db").is_file() or not (out / "sweep.json").is_file():
+                return None
+            running = [t for t in study_of(out) if t.state.name == "RUNNING"]
+            return [t for t in running if t.intermediate_values and t.last_step < 10]
+
+        made: Any = Client
+        with made(address, set_as_default=False) as client:
+            pids = client.run(os.getpid)
+            trials = wait_for(halfway)
+            busy = [pids[worker] for worker, tasks in client.processing().items() if tasks]
+            os.kill(busy[0], signal.SIGKILL)
+            killed.extend([busy[0], len(trials)])
+
+    made: Any = LocalCluster
+    with made(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        killer = threading.Thread(target=kill_one, args=(cluster.scheduler_address,))
+        killer.start()
+        found = sweep(*TICKETS, space, scheduler=cluster.scheduler_address, out=out, **options)
+        killer.join()
+    assert killed, "a worker was killed while it trained"
+    settled_once(found, 5)
+    assert {t.state for t in found.finished} == {"complete"}
+    assert read_sweep(out) == found and len(study_of(out)) == len(found.trials)
+    here = sweep(*TICKETS, space, out=tmp_path / "here", **options)
+    ours = {t.slot: t for t in found.finished}
+    for trial in here.finished:
+        assert ours[trial.slot].settings == trial.settings
+        assert ours[trial.slot].loss == pytest.approx(trial.loss, abs=1e-3)
+        assert len(ours[trial.slot].evaluations) == len(trial.evaluations) == 12
+
+
+def test_a_sweep_that_ended_holds_no_connection(tiny_base: Path, tmp_path: Path) -> None:
+    """A server has few connections to give, and on Windows an open file cannot be deleted."""
+    options = few(tiny_base, epochs=1) | {"method": "random", "trials": 2}
+    gc.disable()  # whoever leaves closing to it leaves it open for as long as it likes
+    try:
+        sweep(*TICKETS, {"learning_rate": RATE}, out=tmp_path / "s", **options)
+        with pytest.raises(UsageError, match="there already"):
+            sweep(*TICKETS, {"learning_rate": RATE}, out=tmp_path / "s", **options)
+        opened = [file.path for file in psutil.Process().open_files()]
+    finally:
+        gc.enable()
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
+    assert len(study_of(tmp_path / "s")) == 2
+
+
+@pytest.fixture
+def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the URL of an empty PostgreSQL database; its driver lies outside the environment."""
+    from readers.postgres import driver, server
+
+    monkeypatch.syspath_prepend(str(driver()))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(driver()), *sys.path]))
+    with server() as url:
+        yield url
+
+
+@pytest.mark.outside
+def test_a_sweep_on_postgres_outlives_a_killed_process(
+    tiny_base: Path, tmp_path: Path, postgres: str
+) -> None:
+    from sqlalchemy import create_engine, text
+
+    out, long = tmp_path / "shared", {"epochs": 12}
+    words = [sys.executable, "-c", ELSEWHERE, str(tiny_base), str(out), postgres]
+    with subprocess.Popen([*words, json.dumps(FEW | long)]) as process:
+        wait_for((out / "sweep.json").is_file, 120)  # the first trial is done
+        storage = optuna.storages.RDBStorage(postgres)
+        study = optuna.load_study(study_name=out.name, storage=storage)
+
+        def in_the_second_trial() -> Any:
+            second = study.get_trials()[1]
+            return second if second.state.name == "RUNNING" and second.intermediate_values else None
+
+        cut = wait_for(in_the_second_trial)
+        process.kill()
+    storage.remove_session()
+    storage.engine.dispose()
+    options = few(tiny_base, **long) | {"method": "random", "trials": 4}
+    search = (*TICKETS, {"learning_rate": RATE})
+    found = sweep(*search, out=out, resume=True, storage=postgres, jobs=2, **options)
+    settled_once(found, 4)
+    assert [t.number for t in found.trials if t.state == "lost"] == [cut.number]
+    assert {t.state for t in found.finished} == {"complete"}
+    assert not (out / "study.db").exists(), "all of it is in PostgreSQL"
+    assert read_sweep(out) == found
+    lite = sweep(*search, out=tmp_path / "lite", **options)
+    ours = {t.slot: t for t in found.finished}
+    for trial in lite.finished:
+        assert ours[trial.slot].settings == trial.settings
+        assert ours[trial.slot].loss == pytest.approx(trial.loss, abs=1e-3)
+    assert "not%20to" not in (out / "sweep.json").read_text() + repr(found)
+    wrong = postgres.replace("not%20to", "quite")
+    with pytest.raises(CourseError, match=r"postgresql.* storage cannot be opened") as told:
+        sweep(*search, out=tmp_path / "wrong", storage=wrong, **options)
+    assert "quite" not in str(told.value)
+    engine = create_engine(postgres)
+    with engine.connect() as connection:
+        clients = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+        assert connection.execute(text(clients)).scalar() == 1, "no connection is left but this one"
+    engine.dispose()
 
 
 def test_ctrl_c_keeps_finished_trials_and_a_resumed_sweep_may_be_longer(

@@ -39,14 +39,15 @@ def classification_baselines(data: Splits, rows: Sequence[Example] = ()) -> dict
 def tfidf() -> Any:
     """Give an unfitted pipeline: words 1-2, characters 2-4, logistic regression (C=10)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
+
+    from course_lib.finetune.logistic import WideLogisticRegression
 
     features = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
     )
-    return make_pipeline(features, LogisticRegression(C=10, max_iter=1000))
+    return make_pipeline(features, WideLogisticRegression(C=10, max_iter=1000))
 
 
 def tfidf_evaluation(train: Sequence[Example], rows: Sequence[Example]) -> Evaluation:
@@ -67,17 +68,17 @@ def question_baselines(rows: Sequence[Example]) -> dict[str, Any]:
 
 def question_evaluations(rows: Sequence[Example]) -> dict[str, Evaluation]:
     """Measure the baselines of :func:`question_baselines` row by row, as a run's model is."""
-    gold = [r.answers for r in rows]
+    gold, groups = [r.answers for r in rows], [r.group or r.id for r in rows]
     said = {
         "lexical_overlap": [overlap_answer(r) for r in rows],
         "always_empty": [""] * len(rows),
     }
     return {
         name: Evaluation(
-            metrics.question_answering(answers, gold),
+            metrics.question_answering(answers, gold, groups),
             tuple(
-                {"id": r.id, "gold": list(r.answers), "prediction": answer}
-                for r, answer in zip(rows, answers, strict=True)
+                {"id": r.id, "gold": list(r.answers), "prediction": answer, "group": passage}
+                for r, answer, passage in zip(rows, answers, groups, strict=True)
             ),
         )
         for name, answers in said.items()
@@ -101,6 +102,40 @@ def overlap_answer(row: Example) -> str:
         else:
             runs[-1].append(word)
     return " ".join(max(runs, key=lambda run: len(list(run))))
+
+
+def untrained(
+    base: str, task: str, rows: Sequence[Example], model: Any = None, tokenizer: Any = None
+) -> dict[str, Any]:
+    """Measure a base before any training, on a task whose answers it writes.
+
+    The last figures are remembered: another run on the same rows is told the same at once.
+
+    Args:
+        base: the base model.
+        task: ``language-modeling``, ``question-answering`` or ``completion``.
+        rows: what to measure on.
+        model, tokenizer: the base where it is loaded already; None loads it.
+    """
+    import torch
+
+    from course_lib.finetune.evaluate import EVALUATORS
+    from course_lib.finetune.model import base_path, base_sha256, load_base
+
+    weights = base_sha256(base_path(base))
+    key = hash((weights, task, tuple(rows), str(getattr(model, "dtype", torch.float32))))
+    if weights and key in _REMEMBERED:
+        return dict(_REMEMBERED[key].metrics)
+    if model is None:
+        model, tokenizer = load_base(base, task=task)
+    return dict(_remember(key, EVALUATORS[task](model, tokenizer, rows)).metrics)
+
+
+def _remember(key: int, found: Evaluation) -> Evaluation:
+    if len(_REMEMBERED) >= MOST_REMEMBERED:
+        _REMEMBERED.clear()
+    _REMEMBERED[key] = found
+    return found
 
 
 def label_likelihood(
@@ -155,10 +190,7 @@ def asked(
     prior = found[: len(quiet)].mean(0) if quiet else 0.0
     scores = found[len(quiet) :] - prior
     likely = np.exp(scores - scores.max(1, keepdims=True))
-    if len(_REMEMBERED) >= MOST_REMEMBERED:
-        _REMEMBERED.clear()
-    _REMEMBERED[key] = _measured(rows, data.labels, likely / likely.sum(1, keepdims=True))
-    return _REMEMBERED[key]
+    return _remember(key, _measured(rows, data.labels, likely / likely.sum(1, keepdims=True)))
 
 
 def _measured(rows: Sequence[Example], labels: Sequence[str], likely: np.ndarray) -> Evaluation:

@@ -60,6 +60,7 @@ class Comparison:
         difference: first minus second, by paired bootstrap.
         mcnemar: where a row is only right or wrong.
         p_holm: the p-value corrected for all comparisons made together; None for a single one.
+        drawn: what the bootstrap drew where it is not rows, such as `` of 21 groups``.
     """
 
     names: tuple[str, str]
@@ -70,6 +71,7 @@ class Comparison:
     difference: Difference
     mcnemar: McNemar | None = None
     p_holm: float | None = None
+    drawn: str = ""
 
     @property
     def p(self) -> float:
@@ -79,7 +81,7 @@ class Comparison:
     def sentence(self) -> str:
         """Say it in a line, such as for a notebook."""
         d, (one, two) = self.difference, self.names
-        test = self.mcnemar.method if self.mcnemar else "paired bootstrap"
+        test = self.mcnemar.method if self.mcnemar else f"paired bootstrap{self.drawn}"
         corrected = "" if self.p_holm is None else f", {self.p_holm:.3f} after Holm"
         return (
             f"{one} {self.first:.3f}, {two} {self.second:.3f} ({self.metric}, {self.rows} rows): "
@@ -191,6 +193,7 @@ def paired_bootstrap(
     first: Sequence[float] | np.ndarray,
     second: Sequence[float] | np.ndarray,
     *,
+    groups: Sequence[str] = (),
     seed: int = 0,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -199,7 +202,7 @@ def paired_bootstrap(
 
     Args:
         first, second: one score a row, in the same order, ``[rows]``.
-        seed: of the resampling.
+        groups, seed: as for :func:`metrics.resampled_means`.
         level: coverage of the percentile interval.
         resamples: how many; p is at least 2 / (resamples + 1).
 
@@ -209,12 +212,8 @@ def paired_bootstrap(
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if one.shape != two.shape or one.ndim != 1 or len(one) < 2:
         raise UsageError("scores do not pair up", got=f"{one.shape} and {two.shape} rows")
-    apart, rng, means = one - two, np.random.default_rng(seed), []
-    step = max(1, 2_000_000 // len(apart))  # resamples at a time, to bound the memory
-    for begin in range(0, resamples, step):
-        size = (min(step, resamples - begin), len(apart))
-        means.append(apart[rng.integers(0, len(apart), size)].mean(1))
-    drawn = np.concatenate(means)
+    apart = one - two
+    drawn = metrics.resampled_means(apart, groups=groups, seed=seed, resamples=resamples)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))
@@ -249,7 +248,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
 def compare_runs(
     first: Scored, second: Scored, *, metric: str = "auto", seed: int = 0
 ) -> Comparison:
-    """Compare two runs on the same test rows.
+    """Compare two runs on the same test rows; questions on one passage are resampled together.
 
     Args:
         first, second: run folders or evaluations.
@@ -260,14 +259,16 @@ def compare_runs(
         DataError: when they were measured on different test rows, naming ids.
     """
     (one, two), chosen = aligned_scores([first, second], metric)
+    groups = [str(r.get("group") or r["id"]) for r in predictions_of(first)]
     return Comparison(
         (name_of(first, 0), name_of(second, 1)),
         chosen,
         len(one),
         float(one.mean()),
         float(two.mean()),
-        paired_bootstrap(one, two, seed=seed),
+        paired_bootstrap(one, two, groups=groups, seed=seed),
         mcnemar(one == 1, two == 1) if chosen in ("accuracy", "exact_match") else None,
+        drawn=f" of {len(set(groups))} groups" if 1 < len(set(groups)) < len(groups) else "",
     )
 
 

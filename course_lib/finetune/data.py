@@ -72,6 +72,7 @@ def load(
         built["test"],
         labels,
         tuple(notes),
+        {r: c for r, c in (("text", text_column), ("label", label_column)) if c is not None},
     )
 
 

@@ -136,10 +136,11 @@ def leading_span(
 
 
 def _answers(rows: Sequence[Example], guesses: Sequence[str]) -> Evaluation:
-    measured = metrics.question_answering(guesses, [r.answers for r in rows])
+    groups = [r.group or r.id for r in rows]
+    measured = metrics.question_answering(guesses, [r.answers for r in rows], groups)
     predictions = tuple(
-        {"id": r.id, "gold": list(r.answers), "prediction": g}
-        for r, g in zip(rows, guesses, strict=True)
+        {"id": r.id, "gold": list(r.answers), "prediction": g, "group": passage}
+        for r, g, passage in zip(rows, guesses, groups, strict=True)
     )
     return Evaluation(measured, predictions)
 

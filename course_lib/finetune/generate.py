@@ -11,9 +11,9 @@ import torch
 from course_lib.errors import DataError
 from course_lib.finetune import prepare
 from course_lib.finetune.batch import collate, pack
-from course_lib.finetune.loss import fused_cross_entropy
+from course_lib.finetune.loss import IGNORE, token_nats
 from course_lib.finetune.model import context_of
-from course_lib.finetune.records import Example
+from course_lib.finetune.records import Example, Prepared
 
 BUDGET = 8192  # padded tokens in a batch of prompts
 
@@ -125,18 +125,63 @@ def next_logits(model: Any, tokenizer: Any, text: str) -> tuple[np.ndarray, list
 def log_likelihood(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Give the summed log probability (nats) of each continuation after its prompt.
 
+    A prompt that stands in several pairs is read once and its keys and values are kept for all
+    of them, where the architecture keeps any.
+
     Args:
         pairs: ``(prompt, continuation)``; the continuation starts after one space, and a
             prompt too long for the context loses its beginning.
     """
     data = prepare.prompted(pairs, tokenizer, context_of(model), "completion", end=False)
-    device = next(model.parameters()).device
     weight = model.get_output_embeddings().weight
     found = [0.0] * len(pairs)
-    order = sorted(range(len(pairs)), key=lambda i: int(data.lengths[i]))
-    for group in pack(data.lengths, order, BUDGET):
-        batch = {k: v.to(device) for k, v in collate(data, group, tokenizer.pad_token_id).items()}
-        hidden = model.base_model(input_ids=batch["input_ids"]).last_hidden_state
-        for place, i in enumerate(group):
-            found[i] = -float(fused_cross_entropy(hidden[place], weight, batch["labels"][place]))
+    for length, prompts in _shared(data).items():
+        rows = [row for sharing in prompts for row in sharing]
+        owner = {row: sharing[0] for sharing in prompts for row in sharing}
+        for group in pack(data.lengths, rows, BUDGET):
+            batch = collate(data, group, tokenizer.pad_token_id)
+            batch = {k: v.to(weight.device) for k, v in batch.items()}
+            hidden = _read(model, batch["input_ids"], length, [owner[row] for row in group])
+            nats = token_nats(hidden, weight, batch["labels"][:, -hidden.shape[1] :])
+            for row, value in zip(group, nats.sum(1).tolist(), strict=True):
+                found[row] = -value
     return found
+
+
+def _shared(data: Prepared) -> dict[int, list[list[int]]]:
+    """Group rows by the prompt they share, and these groups by the length of what is read once.
+
+    That is the prompt but for its last token, from which the first token of the continuation
+    is predicted; a prompt of one row alone is not worth a pass of its own: length 0.
+    """
+    same: dict[bytes, list[int]] = {}
+    starts = []
+    for row in range(len(data)):
+        first, end = int(data.offsets[row]), int(data.offsets[row + 1])
+        counted = data.labels[first:end] != IGNORE
+        starts.append(max(0, int(counted.argmax()) - 1))
+        same.setdefault(data.ids[first : first + starts[row]].tobytes(), []).append(row)
+    found: dict[int, list[list[int]]] = {}
+    for rows in same.values():
+        found.setdefault(starts[rows[0]] if len(rows) > 1 else 0, []).append(rows)
+    return found
+
+
+def _read(model: Any, ids: torch.Tensor, length: int, owners: Sequence[int]) -> torch.Tensor:
+    """Give the last hidden states after the first ``length`` tokens (of all, without a cache).
+
+    Args:
+        ids: ``[batch, seq]``, padded on the right.
+        length: how many tokens rows of the same owner share.
+        owners: one a row.
+    """
+    past: Any = None
+    if length:
+        places = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
+        firsts = [owners.index(owner) for owner in places]
+        read = model.base_model(input_ids=ids[firsts, :length], use_cache=True)
+        past = getattr(read, "past_key_values", None)
+    if not hasattr(past, "batch_select_indices"):
+        return model.base_model(input_ids=ids).last_hidden_state  # type: ignore[no-any-return]
+    past.batch_select_indices(torch.tensor([places[o] for o in owners], device=ids.device))
+    return model.base_model(input_ids=ids[:, length:], past_key_values=past).last_hidden_state  # type: ignore[no-any-return]

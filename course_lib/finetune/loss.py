@@ -69,3 +69,27 @@ def fused_cross_entropy(
         hidden, labels = hidden[counted], labels[counted]
     need_grad = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     return _FusedCrossEntropy.apply(hidden, weight, labels, need_grad)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@torch.no_grad()
+def token_nats(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each token against ``hidden @ weight.T``, without gradients.
+
+    Args:
+        hidden: last hidden states, ``[batch, seq, width]``.
+        weight: the output layer's matrix, ``[vocabulary, width]``.
+        labels: the right next token of each position, ``[batch, seq]``.
+
+    Returns:
+        Nats, float32 (float64 for float64 input) ``[batch, seq]``; 0 where labels are ``IGNORE``.
+    """
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    counted = labels != IGNORE
+    found = torch.zeros(labels.shape, dtype=wide, device=hidden.device)
+    parts = zip(hidden[counted].split(CHUNK), labels[counted].split(CHUNK), strict=True)
+    nats = [
+        torch.nn.functional.cross_entropy((h @ weight.to(h.dtype).T).to(wide), t, reduction="none")
+        for h, t in parts
+    ]
+    found[counted] = torch.cat(nats)
+    return found

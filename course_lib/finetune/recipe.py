@@ -170,6 +170,7 @@ def _learn(
     with rows as kept:
         main = is_main_process()
         expected = forecast.announce(model, kept.train, plan.config, pad, say) if main else {}
+        torch.manual_seed(plan.seed)  # dropout goes by it, whatever was measured before
         result = train(model, kept.train, kept.validation, plan.config, **options)
     return dataclasses.replace(result, seconds=result.seconds + kept.seconds), expected
 
@@ -193,6 +194,7 @@ def _record(
         "data": {
             "name": splits.name,
             "sha256": splits.sha256,
+            "columns": dict(splits.columns),
             "rows": rows,
             "cut": train_set.cut,
             "dropped": train_set.dropped,
@@ -258,10 +260,9 @@ def _before(plan: _Plan, model: Any, tokenizer: Any) -> dict[str, Any]:
             return {}  # too many labels to score each for each row
         return baselines.label_likelihood(plan.base, test, splits)
     if kind == "question-answering-span":
-        model, tokenizer = models.load_base(plan.base, task="question-answering")
-        kind = "question-answering"
+        kind, model = "question-answering", None
     rows = splits.test if kind == "language-modeling" else test
-    return dict(evaluate.EVALUATORS[kind](model, tokenizer, rows).metrics)
+    return baselines.untrained(plan.base, kind, rows, model, tokenizer)
 
 
 def _baselines(kind: str, splits: Splits) -> dict[str, Any]:

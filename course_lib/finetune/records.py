@@ -61,6 +61,7 @@ class Splits:
         train, validation, test: sequences of examples (they may be lazy).
         labels: sorted class names or tags; empty for other tasks.
         notes: one sentence for each guess or cut ("column 'body' taken as the text").
+        columns: role (``text``, ``label``) to column, of those that were named.
     """
 
     task: str
@@ -71,6 +72,7 @@ class Splits:
     test: Sequence[Example]
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from course_lib.errors import DataError, UnknownNameError, UsageError
 from course_lib.finetune import checkpoint, data, evaluate, generate
 from course_lib.finetune import model as models
 from course_lib.finetune.lineage import run_facts
-from course_lib.finetune.records import Evaluation, Example
+from course_lib.finetune.records import Evaluation, Example, Splits
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +31,9 @@ def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evalua
     """Measure a finished run on a split of a data set of its task.
 
     Args:
-        run: the run folder. data_name: as for a fine-tune.
+        run: the run folder.
+        data_name: as for a fine-tune. Columns that were named for the run are taken here too,
+            where the data has them.
         split: ``train``, ``validation`` or ``test``.
 
     Raises:
@@ -48,7 +50,7 @@ def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evalua
             next_step="use course_lib.finetune.feedback.preference.win_rate, or read its run.json",
         )
     model, tokenizer = load_run(run)
-    splits = data.load(facts["task"], data_name)
+    splits = _load(facts, data_name)
     known = set(getattr(model.config, "label2id", None) or {})
     if splits.labels and facts["task"] == "classification" and not set(splits.labels) <= known:
         raise DataError(
@@ -58,6 +60,17 @@ def evaluate_run(run: Path | str, data_name: str, split: str = "test") -> Evalua
             expected=", ".join(sorted(known)),
         )
     return evaluate.EVALUATORS[facts["head"]](model, tokenizer, getattr(splits, split))
+
+
+def _load(facts: Mapping[str, Any], name: str) -> Splits:
+    columns = facts["data"].get("columns", {})
+    named = {f"{role}_column": column for role, column in columns.items()}
+    try:
+        return data.load(facts["task"], name, **named)
+    except UnknownNameError:
+        if not named:
+            raise
+        return data.load(facts["task"], name)  # other data, with columns of its own
 
 
 def predict_run(run: Path | str, texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -155,6 +155,7 @@ class _State:
             betas=config.betas,
             eps=1e-8,
             weight_decay=config.weight_decay,
+            fused=True,  # one pass over the weights instead of ten: a tenth of a step on a CPU
         )
         self.steps_per_epoch = math.ceil(len(data) / config.batch_size)
         self.total = planned_steps(data, config)

@@ -22,7 +22,7 @@ from course_lib.finetune.train import train
 
 LABELS = ("account", "order_status", "product_question", "return_exchange")
 # by profile: rows of a class, the longest message in words, passes over the rows
-SIZES = {"quick": (4, 18, 5), "cpu": (20, 40, 5), "gpu": (20, 40, 5)}
+SIZES = {"quick": (3, 14, 5), "cpu": (20, 40, 5), "gpu": (20, 40, 5)}
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,12 @@ def sweep(
     plan.check(storage)
     with sweep_workers.cluster(scheduler) as client:
         runner = _Runner(plan, sweep_workers.storage_of(storage, folder, client), client)
-        runner.begin(resume)
-        runner.work()
-        return runner.finish(measure)
+        try:
+            runner.begin(resume)
+            runner.work()
+            return runner.finish(measure)
+        finally:
+            runner.book.close()
 
 
 class _Runner:

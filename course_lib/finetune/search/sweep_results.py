@@ -41,7 +41,7 @@ class SweepTrial:
     loss: float | None = None
     seconds: float = 0.0
     steps: int = 0
-    evaluations: Sequence[Sequence[float]] = ()
+    evaluations: Sequence[Sequence[float]] = field(default_factory=list)
     reason: str = ""
 
 

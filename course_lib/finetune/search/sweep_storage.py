@@ -54,6 +54,18 @@ def open_storage(storage: Any) -> Any:
         ) from None
 
 
+def close_storage(opened: Any, given: Any) -> None:
+    """End the connections of a storage that :func:`open_storage` opened from a URL.
+
+    Args:
+        opened: what it gave.
+        given: what it was given; a storage object stays open, it is its owner's.
+    """
+    if isinstance(given, str):
+        opened.remove_session()
+        opened.engine.dispose()
+
+
 def pruner_of(name: str, evaluations: int) -> optuna.pruners.BasePruner:
     """Give the pruner ``median``, ``hyperband`` or ``none`` for trials of so many evaluations.
 
@@ -69,15 +81,14 @@ def pruner_of(name: str, evaluations: int) -> optuna.pruners.BasePruner:
     return pruners.NopPruner()
 
 
-def reporter(storage: Any, name: str, number: int, pruner: optuna.pruners.BasePruner) -> Any:
+def reporter(opened: Any, name: str, number: int, pruner: optuna.pruners.BasePruner) -> Any:
     """Give the callback by which a running trial reports a value and hears whether to end.
 
     A step reported before, by the same trial on a cluster worker that was lost, is not
-    reported twice.
+    reported twice. ``opened`` is what :func:`open_storage` gives.
     """
     import optuna
 
-    opened = open_storage(storage)
     with quiet():
         study = optuna.load_study(study_name=name, storage=opened, pruner=pruner)
     study_id = opened.get_study_id_from_name(name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from course_lib.errors import UsageError
-from course_lib.finetune.search.sweep_storage import STARTUP, open_storage, quiet
+from course_lib.finetune.search.sweep_storage import STARTUP, close_storage, open_storage, quiet
 
 if TYPE_CHECKING:
     import optuna
@@ -64,6 +64,11 @@ class Book:
         with self.lock:  # tables are made by one process
             self.storage = open_storage(storage)
         self.study: Any = None
+        self._given = storage
+
+    def close(self) -> None:
+        """End the connections this process opened; the storage stays as it is."""
+        close_storage(self.storage, self._given)
 
     def begin(
         self,

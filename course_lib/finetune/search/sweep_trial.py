@@ -136,10 +136,13 @@ class _Hopeless(Exception):
 
 
 class _Judge:
-    """Follows a training: the best validation value so far, as the trainer keeps weights."""
+    """Follows a training: the best validation value so far, as the trainer keeps weights.
+
+    At the last of ``planned`` steps nothing is left to be saved, so no trial ends early there.
+    """
 
     def __init__(self, report: Report) -> None:
-        self.report, self.steps, self.metric = report, 0, ""
+        self.report, self.steps, self.planned = report, 0, math.inf
         self.value, self.loss = math.nan, math.inf
         self.evaluations: list[list[float]] = []
 
@@ -154,7 +157,9 @@ class _Judge:
         if math.isnan(best) or (gain, -loss) > (best, -self.loss):
             self.value, self.loss = value, loss
         self.evaluations.append([self.steps, self.value])
-        if not math.isnan(self.value) and self.report(len(self.evaluations), self.value):
+        if math.isnan(self.value):
+            return
+        if self.report(len(self.evaluations), self.value) and self.steps < self.planned:
             raise _Hopeless
 
 
@@ -165,7 +170,7 @@ def run(fixed: Fixed, params: Mapping[str, Any], report: Report) -> dict[str, An
         fixed: what the trials share.
         params: this trial's settings.
         report: gets the number of the evaluation (from 1) and the best validation value so
-            far; True ends the trial.
+            far; True ends the trial, unless it was the last evaluation.
 
     Returns:
         ``state`` (``complete``, ``pruned`` or ``failed``), ``value`` (the best validation
@@ -181,6 +186,7 @@ def run(fixed: Fixed, params: Mapping[str, Any], report: Report) -> dict[str, An
     try:
         made = ready(fixed, params)
         config, pad = made.plan.config, made.pad_id
+        judge.planned = planned_steps(made.train, config)
         train(made.model, made.train, made.validation, config, pad_id=pad, on_step=judge)
     except _Hopeless:
         state = "pruned"

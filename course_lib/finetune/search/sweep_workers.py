@@ -37,13 +37,15 @@ def task(
         pruner: says when a trial is hopeless.
         threads: of torch while it runs; 0 leaves them.
     """
-    report = sweep_storage.reporter(storage, name, number, pruner)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    opened = sweep_storage.open_storage(storage)
     try:
+        report = sweep_storage.reporter(opened, name, number, pruner)
+        torch.set_num_threads(threads or before)
         return sweep_trial.run(fixed, params, report)
     finally:
         torch.set_num_threads(before)
+        sweep_storage.close_storage(opened, storage)
 
 
 class _Here(Executor):

@@ -195,11 +195,9 @@ def out_of_fold(
     Raises:
         DataError: for fewer than two classes, or fewer than ``folds`` groups.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline, make_union
 
+    from course_lib.finetune.baselines import tfidf
     from course_lib.finetune.text.duplicates import duplicate_groups
 
     classes = tuple(sorted(set(labels)))
@@ -213,12 +211,9 @@ def out_of_fold(
             next_step="give more rows, or fewer folds",
         )
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
-    model = make_pipeline(make_union(words, letters), LogisticRegression(C=10, max_iter=500))
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     found = cross_val_predict(
-        model, np.array(texts, dtype=object), np.array(labels), cv=cut,
+        tfidf(), np.array(texts, dtype=object), np.array(labels), cv=cut,
         groups=[numbers[owner] for owner in owners], method="predict_proba",
     )  # fmt: skip
     return np.asarray(found), classes

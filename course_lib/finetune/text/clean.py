@@ -196,13 +196,30 @@ class Spelling(NamedTuple):
 
 
 @cache
-def _speller() -> Any:
-    from symspellpy import SymSpell  # type: ignore[import-untyped, unused-ignore]
+def _by_length() -> dict[int, list[str]]:
+    """Give the dictionary's words by their number of letters, the commonest first."""
+    counts = names.english()
+    found: dict[int, list[str]] = {}
+    for word in sorted(counts, key=lambda w: -counts[w]):
+        found.setdefault(len(word), []).append(word)
+    return found
 
-    speller = SymSpell(max_dictionary_edit_distance=2, prefix_length=7)
-    for word, count in names.english().items():
-        speller.create_dictionary_entry(word, count)
-    return speller
+
+@cache
+def _near(word: str) -> tuple[str, ...]:
+    """Give up to three dictionary words at the least distance from ``word``, common ones first.
+
+    Distance counts letters put in, left out, changed or swapped with the next; at most two.
+    """
+    import numpy as np
+    from rapidfuzz import process
+    from rapidfuzz.distance import OSA
+
+    words = [w for n in range(len(word) - 2, len(word) + 3) for w in _by_length().get(n, ())]
+    apart = process.cdist([word], words, scorer=OSA.distance, score_cutoff=2, dtype=np.uint8)[0]
+    least = min(int(apart.min(initial=3)), 3)
+    near = [words[i] for i in np.flatnonzero(apart == least)] if least < 3 else []
+    return tuple(sorted(near, key=lambda w: -names.english()[w])[:3])
 
 
 def suggest_spelling(text: str, *, known: Collection[str] = ()) -> list[Spelling]:
@@ -213,14 +230,11 @@ def suggest_spelling(text: str, *, known: Collection[str] = ()) -> list[Spelling
     Args:
         known: further words, in lower case, such as ``names.house_words`` finds.
     """
-    from symspellpy import Verbosity
-
     found = []
     for match in regex.finditer(r"(?<![\w@.'\u2019\[/-])\p{Ll}{4,}(?![\w@'\u2019\]/-])", text):
         word = match.group()
         if word in known or not names.unknown(word):
             continue
-        near = _speller().lookup(word, Verbosity.CLOSEST, max_edit_distance=2)[:3]
-        if near:
-            found.append(Spelling(match.start(), match.end(), word, tuple(i.term for i in near)))
+        if near := _near(word):
+            found.append(Spelling(match.start(), match.end(), word, near))
     return found

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from course_lib.errors import DataError, UsageError
 from course_lib.finetune.baselines import tfidf
 from course_lib.finetune.records import Example, Splits
@@ -142,10 +144,12 @@ def label_noise(
     data: Splits, shares: Sequence[float], seeds: Sequence[int]
 ) -> dict[float, list[float]]:
     """Give the validation accuracy by share of wrong training labels, one value a seed."""
-    return {
-        share: [accuracy(fit(mislabel(data.train, share, seed)), data.validation) for seed in seeds]
-        for share in shares
-    }
+    found = {}
+    for share in shares:
+        drawn = seeds if share else seeds[:1]  # where nothing is drawn, one fit stands for all
+        scores = [accuracy(fit(mislabel(data.train, share, s)), data.validation) for s in drawn]
+        found[share] = scores if share else scores * len(seeds)
+    return found
 
 
 def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
@@ -165,36 +169,64 @@ def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
     return float(found["bits_per_byte"])
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Training rows of one channel against as many of all, on the rows of the other channels.
+
+    Attributes:
+        count: training rows of each.
+        only: accuracy of the one channel; mixed: of all channels, mean over the draws.
+        difference: ``mixed - only``; low, high: its 95% interval, the held-out rows and the
+            draws of the mixed rows drawn anew (``gain.crossed_interval``).
+    """
+
+    count: int
+    only: float
+    mixed: float
+    difference: float
+    low: float
+    high: float
+
+
 def one_source(
     rows: Sequence[Mapping[str, Any]],
     held_out: Sequence[Mapping[str, Any]],
     source: str,
     seed: int = 0,
-) -> tuple[int, float, float]:
+    *,
+    draws: int = 5,
+) -> Source:
     """Score training rows of one channel against as many of all channels.
 
     Args:
         rows: training rows with ``id``, ``text``, ``intent`` and ``channel``.
         held_out: likewise; only those of the other channels are measured on.
         source: the channel.
-        seed: of the draw from all channels.
-
-    Returns:
-        How many training rows, and the two accuracies: one channel, all channels.
+        seed: of the draws from all channels.
+        draws: how many samples of all channels.
 
     Raises:
         DataError: when no row, or every held-out row, comes from that channel.
+        UsageError: for no draw.
     """
+    from course_lib.finetune.text.gain import crossed_interval
 
     def made(part: Sequence[Mapping[str, Any]]) -> list[Example]:
         return [Example(str(r["id"]), str(r["text"]), str(r["intent"])) for r in part]
 
     own = [r for r in rows if r["channel"] == source]
-    if not own:
-        raise DataError("no rows from this channel", got=source)
     others = made([r for r in held_out if r["channel"] != source])
-    mixed = random.Random(seed).sample(list(rows), len(own))
-    return len(own), accuracy(fit(made(own)), others), accuracy(fit(made(mixed)), others)
+    if not own or not others:
+        raise DataError("no rows from this channel" if others else "no rows but its", got=source)
+    if draws < 1:
+        raise UsageError("nothing to compare with", got=f"{draws} draws", expected="at least one")
+    rng = random.Random(seed)
+    samples = [rng.sample(list(rows), len(own)) for _ in range(draws)]
+    mixed = np.array([right(fit(made(sample)), others) for sample in samples], dtype=float)
+    only = np.array(right(fit(made(own)), others), dtype=float)
+    low, high = crossed_interval(mixed - only, seed=seed)
+    scores = float(only.mean()), float(mixed.mean())
+    return Source(len(own), *scores, scores[1] - scores[0], low, high)
 
 
 def states(

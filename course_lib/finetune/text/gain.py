@@ -270,7 +270,7 @@ def _fitted(
     way: str, train: Any, held_out: Any, labels: Sequence[str], seed: int, frozen: bool
 ) -> tuple[list[str], int]:
     """Fit a logistic regression balanced in one way; give its guesses and the rows it saw."""
-    from sklearn.linear_model import LogisticRegression
+    from course_lib.finetune.logistic import WideLogisticRegression
 
     named: Any = list(labels)
     if way == "smote":
@@ -278,8 +278,8 @@ def _fitted(
         train, named = made.features, list(made.labels)
     elif way in ("over", "under"):
         train, named = sampler(way, seed).fit_resample(train, named)
-    weights = "balanced" if way == "weights" else None
-    model = LogisticRegression(C=FROZEN_C if frozen else 10, max_iter=2000, class_weight=weights)
+    weights, c = "balanced" if way == "weights" else None, FROZEN_C if frozen else 10
+    model = WideLogisticRegression(C=c, max_iter=2000, class_weight=weights)
     guesses = model.fit(train, named).predict(held_out)
     return [str(g) for g in guesses], len(named)
 

@@ -25,7 +25,7 @@ _STOP_WORDS = (
     " sister brother son daughter caller customer cust lady regards best kind cheers love"
     " sincerely faithfully order card ok vielen dank guten tag merci bonjour grazie gracias sent"
     " subject christmas easter god lord english french german italian spanish dutch sir madam"
-    " mr mrs ms miss dr prof road street lane avenue close"
+    " mr mrs ms miss dr prof name road street lane avenue close"
 )
 _STOP = frozenset(_STOP_WORDS.split())
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Sir|Herr|Frau|Mme|Madame|Señora?|Rev|Capt)\.?\s+"
@@ -38,8 +38,12 @@ _RUN = regex.compile(
 _WORD = regex.compile(rf"\p{{Lu}}\.|{_TOKEN}")
 _CUE = regex.compile(
     r"\b(?i:my name is|my name's|name is|name's|name on it:?|(?:in|on) the name of|name of|name:"
-    r"|named|called|i am|i'm|she's|he's|this is|it's|attn\.?|c/o|contact:?|signed,?)\s$"
+    r"|named|called|i am|i'm|she's|he's|this is|it's|attn\.?|c/o|contact:?|signed,?"
+    r"|(?:bell|buzzer|door|letter ?box|gate|sign) (?:says|reads|is)|asks? for"
+    r"|sp(?:oke|eak)(?: to| with))\s$"
 )
+# "the Pennine Way", "at Mill House": things and places
+_THING = regex.compile(r"\b(?i:the|your|these|those|per|in|at|near|via|up|around|past)\s$")
 _TITLED = regex.compile(rf"\b{_TITLE}$")
 _CLOSED = regex.compile(
     r"(?i)(?:^|[\n.!?,] *)(?:(?:kind|best|warm|many) )?(?:regards|wishes|thanks|thank you"
@@ -49,6 +53,7 @@ _LAST = regex.compile(r"[ ]*[.!]?[ ]*(?:\n|$)")  # what may follow a name after 
 _LOWER_CUE = regex.compile(
     r"(?i:\bmy (?:full )?name(?:'s| is)) (\p{Ll}[\p{Ll}-]+)(?: (\p{Ll}[\p{Ll}-]+))?"
 )
+_SHORT = regex.compile(r"['\u2019](?:s|m|re|ve|ll|d|t)$")
 _LINE = regex.compile(
     r"(\p{L}[\p{L}\p{M}.'\u2019-]*(?: \p{L}[\p{L}\p{M}.'\u2019-]*){0,3})\s*"
     r"(?=$|[,(·|•\u2013\u2014])"
@@ -94,7 +99,7 @@ def surnames() -> frozenset[str]:
 
 
 def _parts(word: str) -> list[str]:
-    plain = regex.sub(r"['\u2019](?:s|m|re|ve|ll|d|t)$", "", word.lower().rstrip("."))
+    plain = _SHORT.sub("", word.lower().rstrip("."))
     return [part for part in plain.split("-") if part]
 
 
@@ -130,12 +135,13 @@ def _given(word: str) -> bool:
 
 def _pieces(text: str, house: Collection[str]) -> Iterator[list[regex.Match[str]]]:
     """Yield runs of capitalised words, cut where a function word or house word stands."""
+    cuts = _STOP.union(house)
     for run in _RUN.finditer(text):
         piece: list[regex.Match[str]] = []
         for word in _WORD.finditer(text, run.start(), run.end()):
             plain = "-".join(_parts(word.group()))
             initial = word.group().endswith(".")
-            if not initial and {plain, plain.removesuffix("s")} & (_STOP | set(house)):
+            if not initial and {plain, plain.removesuffix("s")} & cuts:
                 yield piece
                 piece = []
             else:
@@ -155,11 +161,13 @@ def _person(words: list[str]) -> bool:
 
 
 def _runs(text: str, house: Collection[str]) -> Iterator[tuple[int, int]]:
-    shouted = sum(c.isupper() for c in text) > sum(c.islower() for c in text)
+    shouted = sum(map(str.isupper, text)) > sum(map(str.islower, text))
     for piece in _pieces(text, house):
         if not piece:
             continue
         before = text[max(0, piece[0].start() - 40) : piece[0].start()]
+        if _THING.search(before):
+            continue
         closed = _CLOSED.search(before) and _LAST.match(text, piece[-1].end())
         titled, cued = _TITLED.search(before), _CUE.search(before) or closed
         words = [w.group() for w in piece]

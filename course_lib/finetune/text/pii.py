@@ -1,8 +1,8 @@
 """Personal data in a text: found by rules, replaced by typed placeholders such as ``[EMAIL]``.
 
 What has a check sum or a grammar (card, IBAN, e-mail, phone) is found by it; addresses
-by rules; names by a gazetteer of first names, by cues ("my name is", "Mr", a signature) and by
-capitalised words that no dictionary knows. Rules miss things: measure on your own texts.
+by :mod:`addresses`; names by a gazetteer of first names, by cues ("my name is", "Mr", a signature)
+and by capitalised words that no dictionary knows. Rules miss things: measure on your own texts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import regex  # type: ignore[import-untyped, unused-ignore]
 
 from course_lib.errors import UnknownNameError
+from course_lib.finetune.text.addresses import find_addresses
 from course_lib.finetune.text.names import find_names
 
 KINDS = ("EMAIL", "IBAN", "CARD", "PHONE", "ORDER", "ADDRESS", "NAME")  # first come, first served
@@ -30,11 +31,13 @@ class Pii(NamedTuple):
 # --- e-mail, IBAN, card, phone, order number -------------------------------------------------
 _AT = (
     r"(?:\s?[@\uff20]\s?|\s?[\[({<]\s?(?:at|@|a)\s?[\])}>]\s?"
-    r"|\s(?:at|AT)\s(?=[\w-]+\s(?:dot|DOT)\s))"
+    r"|\s(?:at|AT)\s(?=[\w-]+\s(?:dot|DOT)\s)"
+    r"|(?<=\b(?:mail|login|account|address)(?: is|'s|:|,)? [\w.+-]{1,30})\sat\s(?=[\w-]+\.\p{L}))"
 )
 _DOT = r"(?:\.|\s?[\[({]\s?(?:dot|\.)\s?[\])}]\s?|\s(?:dot|DOT)\s)"
 _EMAIL = regex.compile(
-    rf"[\w+%'-]+(?:{_DOT}[\w+%-]+)*{_AT}[\p{{L}}\d-]+(?:{_DOT}[\p{{L}}\d-]+)*{_DOT}\p{{L}}{{2,}}",
+    rf"(?<![\w+%'-])(?<!\w\.)[\w+%'-]++(?:(?:{_DOT}| (?:underscore|dash|hyphen) )[\w+%-]+)*"
+    rf"{_AT}[\p{{L}}\d-]+(?:{_DOT}[\p{{L}}\d-]+)*{_DOT}\p{{L}}{{2,}}",
     regex.I,
 )
 _CARD = regex.compile(r"(?<![\w+])\d(?:[\p{Zs}\n./\u2010-\u2013-]{0,2}\d){12,18}(?!\w)")
@@ -55,12 +58,20 @@ _PHONE = regex.compile(
     r"(?:(?:[\p{Zs}()./\u2010-\u2013-]{0,2}| [-\u2013] )[\dO]){7,15}(?![\d%]|-\w)"
 )
 _DIGITS = "zero|oh|o|nought|one|two|three|four|five|six|seven|eight|nine"
-_SPOKEN = regex.compile(rf"\b(?:(?:double |triple )?(?:{_DIGITS})\b[\s,.-]*){{8,15}}", regex.I)
+_SPOKEN = regex.compile(
+    rf"(?<![\w.-])(?:(?:double |triple )?(?:{_DIGITS}|hundred|\d{{1,6}})\b[\s,.-]*){{3,15}}",
+    regex.I,
+)
 _CALL = regex.compile(r"\b(?:call|callback|ring|rung|tel|telephone|phone|mobile|mob|cell|number"
                       r"|text|txt|whatsapp|fax|sms|msgs?|nr|line)\b", regex.I)  # fmt: skip
+_GOODS = regex.compile(
+    r"(?i)\b(?:tracking|item|batch|serial|ean|barcode|voucher|model|sku|invoice|consignment)\b"
+)
 _DATE = regex.compile(r"\b\d{1,4}[./-]\d{1,2}[./-]\d{2,4}\b")
 _ORDER = regex.compile(
-    r"\b[A-Z]{2,3}-\d{4,8}\b|(?<=\border (?:no\.? |number |nr\.? |#)?#?)\d{5,10}\b", regex.I
+    r"\b[A-Z]{2,3}-\d{4,8}\b(?!(?<=, ?[A-Z]{1,2}-\d{4,5}) (?-i:\p{Lu}\p{Ll}))"  # CH-3818 Wengen
+    r"|(?<=\border (?:no\.? |number |nr\.? |#)?#?)\d{5,10}\b",
+    regex.I,
 )
 
 
@@ -109,7 +120,10 @@ def _phones(text: str) -> Iterable[tuple[int, int]]:
     for m in _PHONE.finditer(text):
         digits = regex.sub(r"\D", "", m.group().replace("O", "0").replace("(0)", ""))
         sure = m.group().lstrip("(")[0] in "+0"
-        cue = bool(_CALL.search(text[max(0, m.start() - 30) : m.start()]))
+        before = text[max(0, m.start() - 30) : m.start()]
+        cue = bool(_CALL.search(before))
+        if _GOODS.search(before):
+            continue
         if not 9 <= len(digits) <= 15 or _DATE.match(m.group()) or not (sure or cue):
             continue
         international = "+" + digits.removeprefix("00")
@@ -117,73 +131,10 @@ def _phones(text: str) -> Iterable[tuple[int, int]]:
             open_only = m.group().count("(") > m.group().count(")")
             yield m.start() + open_only * m.group().startswith("("), m.end()
     for m in _SPOKEN.finditer(text):
-        yield m.start(), m.start() + len(m.group().rstrip(" ,.-\n"))
-
-
-# --- postal addresses ------------------------------------------------------------------------
-_STREET = (
-    "Road|Rd|Street|St|Lane|Ln|Avenue|Ave|Close|Drive|Dr|Way|Walk|Terrace|Crescent|Court|Ct|Place|"
-    "Square|Sq|Gardens|Grove|Hill|Rise|Row|Mews|Parade|Quay|Wharf|Bank|Steps|View|Green|Yard|"
-    "Reach|Gate|Alley|Wynd|Boulevard|Blvd|Highway|Embankment|Esplanade|Approach|Vale|Park|Path|"
-    "Passage|Croft|End|Fields?|Meadows?|Loan|Brae|Slip|Drove"
-)
-_CODE = (
-    r"(?:[A-Z]{1,2}\d[A-Z\d]?\s{0,2}\d[A-Z]{2}|[A-Z]\d[A-Z]\s{0,2}\d[A-Z]\d|\d{5}(?:-\d{4})?"
-    r"|\d\d-\d{3}|\d{4}(?: [A-Z]{2})?|\d{3} \d\d)"
-)
-_WORD = r"(?:#?\d[\w/-]*|(?:\p{Lu}\.)+|\p{Lu}\p{L}{1,2}\.(?=\s)|\p{Lu}[\p{L}\d'\u2019/-]*)"
-_SEGMENT = (
-    rf"{_WORD}(?:[ \u00a0]{{1,2}}"
-    rf"(?:(?:of|on|upon|the|and|de|del|la|le|da|do|du|m\.|n[.o])[ ])*{_WORD})*"
-)
-_CHAIN = regex.compile(
-    rf"(?<![\w/.£-])(?:(?:ul|al|os)\. )?{_SEGMENT}"
-    rf"(?:(?:,[ ]?\n?|[ ]?\n|;[ ])(?:\p{{Ll}}+(?: \p{{Ll}}+){{0,2}},[ ])?{_SEGMENT})*"
-)
-_ANCHORS = [
-    regex.compile(rf"\d+[a-zA-Z]?,?\s(?:\p{{Lu}}[\p{{L}}'\u2019.-]+\s){{1,3}}(?:{_STREET})\b"),
-    regex.compile(r"\bP\.? ?O\.? Box \w+|\bRR \d+|\bRural Route \d+", regex.I),
-    regex.compile(r"[A-Z]{1,2}\d[A-Z\d]?\s{0,2}\d[A-Z]{2}\b|\b[A-Z]\d[A-Z]\s{0,2}\d[A-Z]\d\b"),
-    regex.compile(r"\b(?:Flat|Apt|Apartment|Unit|Room|Suite|Mooring|Berth|Plot|Cottage) \d+\w?,\s"),
-    regex.compile(r"(?i)\b(?:\p{L}+(?:stra(?:ß|ss)e|str\.|gasse|weg|platz|tie|katu|gatan|vägen|gata"
-                  r"|vej|gade|veien|vegen|straat|laan|gracht|plein|utca|-ro|-gil|-dong))\s\d"),
-    regex.compile(r"(?i)\b(?:ul\.|rue|via|calle|avenida|rua|carrer|piazza|ulica|strada|c/)\s.*\d"),
-    regex.compile(r"\d\w?,\s?\n?(?:[A-Z]{1,2}-)?(?:\d{4,5}|\d\d-\d{3}|\d{3} \d\d)\s\p{Lu}"),
-    regex.compile(r"[,\n].*\b(?:Road|Rd|Street|Lane|Avenue|Close|Terrace|Crescent)\b[,\n]"),
-]  # fmt: skip
-_LOWER = regex.compile(
-    r"(?i)\b(?:(?:flat|apt|unit|room) )?\d+\w?,? [^.?!()\n]{3,60}?"
-    r"\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b"
-)
-_LOWER_STREET = regex.compile(
-    r"(?:\bflat \d+\w?,? )?\b\d+[a-z]?,? (?:\p{L}[\p{L}'\u2019]+ ){1,2}"
-    r"(?:road|rd|street|lane|avenue|crescent|terrace)\b"
-)
-_TAIL = regex.compile(
-    r"(?:[,;]\s*(?:I|\d\d?|\p{Lu}\p{L}*['\u2019]\p{L}+|He|She|We|They|It|My|But|And))+$"
-)
-_LEAD = regex.compile(
-    r"(?:(?:It'?s|It|Is|I|To|At|In|From|And|But|My|We|Our|Address|Deliver|Send|Ship|Please|New|Now"
-    r"|Courier|Lives|Lady|Cust|Caller|Label|Wants|LO-\d+)[ ,]+)+"
-)
-
-
-def _addresses(text: str) -> Iterable[tuple[int, int]]:
-    for m in _CHAIN.finditer(text):
-        start, end = m.span()
-        if lead := _LEAD.match(text, start, end):
-            start = lead.end()
-        for part in regex.finditer(r"[^,\n]+[,\n]\s*", text, pos=start, endpos=end):
-            head = part.group().rstrip(" ,\n")
-            if part.start() != start or len(head) not in (e for _, e in find_names(head)):
-                break
-            start = part.end()
-        chain = _TAIL.sub("", text[start:end]).rstrip(".'\u2019 ")
-        if any(a.search(chain) for a in _ANCHORS) and len(chain) > 10:
-            yield start, start + len(chain)
-    for pattern in (_LOWER, _LOWER_STREET):
-        for m in pattern.finditer(text):
-            yield m.span()
+        words = regex.findall(r"\p{L}+|\d", m.group().lower())
+        count = sum({"double": 1, "triple": 2, "hundred": 2}.get(w, 1) for w in words)
+        if count >= 9 and sum(w.isalpha() for w in words) >= 3:
+            yield m.start(), m.start() + len(m.group().rstrip(" ,.-\n"))
 
 
 # --- all kinds -------------------------------------------------------------------------------
@@ -213,7 +164,7 @@ def find_pii(
 
 
 def _spans(kind: str, text: str, house: Collection[str]) -> Iterable[tuple[int, int]]:
-    rules = {"IBAN": _ibans, "CARD": _cards, "PHONE": _phones, "ADDRESS": _addresses}
+    rules = {"IBAN": _ibans, "CARD": _cards, "PHONE": _phones, "ADDRESS": find_addresses}
     if kind == "NAME":
         return find_names(text, house)
     if kind in rules:

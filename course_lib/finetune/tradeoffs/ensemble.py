@@ -100,8 +100,9 @@ def ensemble(
         runs = [evaluate_run(folder, data) for folder in folders]
     aligned_scores(runs)  # the same rows with the same gold
     found = [{r["id"]: r for r in predictions_of(run)} for run in runs]
+    kept = ("id", "gold", "group")
     rows = [
-        {"id": i, "gold": r["gold"], **_together([m[i] for m in found], how)}
+        {k: r[k] for k in kept if k in r} | _together([m[i] for m in found], how)
         for i, r in found[0].items()
     ]
     return Evaluation(_measure(rows, how), tuple(rows))
@@ -226,7 +227,7 @@ def _measure(rows: Sequence[Row], how: str) -> dict[str, Any]:
         return found
     if isinstance(said[0], list):
         return dict(metrics.tagging(gold, said))
-    return metrics.question_answering(said, gold)
+    return metrics.question_answering(said, gold, [str(r.get("group") or r["id"]) for r in rows])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from course_lib.errors import CourseError, UsageError
@@ -28,16 +29,17 @@ class Tried:
     seconds: float
 
     def verdict(self) -> str:
-        """Say how it went."""
-        first, last = self.losses[0][1], self.losses[-1][1]
-        if not all(math.isfinite(loss) for _, loss in self.losses):
+        """Say how it went, by the mean loss of each half: one batch may be easier than another."""
+        losses = [loss for _, loss in self.losses]
+        if not all(math.isfinite(loss) for loss in losses):
             return "the loss is not a number any more: far too high"
-        if last > 1.2 * first:
-            return f"diverged, {first:.2f} to {last:.2f}: too high"
-        share = (first - last) / first
-        return f"training loss {first:.2f} to {last:.2f}" + (
-            ", hardly moved: too low for so few steps" if share < 0.05 else ""
-        )
+        half = max(1, len(losses) // 2)
+        first, last = fmean(losses[:half]), fmean(losses[-half:])
+        told = f"training loss {first:.2f} in the first half, {last:.2f} in the second"
+        if last > 1.2 * first or max(first, last) > 2 * losses[0]:
+            return f"{told}: diverged, too high"
+        moved = abs(first - last) >= 0.05 * first
+        return told if moved else f"{told}: hardly moved, too low for so few steps"
 
 
 class RateRuns:

@@ -1,7 +1,8 @@
 """What a built lesson depends on, as hashes: its code, the library behind it, data, base, versions.
 
 Prose is not among them: a change to words alone reuses the saved outputs. Of the library only
-the modules count that the lesson's cells reach, directly or through other modules.
+the modules count that the lesson's cells reach, directly or through other modules, and of these
+neither docstrings nor comments.
 """
 
 from __future__ import annotations
@@ -72,7 +73,21 @@ def _hash(paths: Sequence[Path]) -> str:
 
 @functools.cache
 def _hash_of(path: Path, changed: int) -> str:
-    return files.sha256_file(path)
+    if path.suffix != ".py":
+        return files.sha256_file(path)
+    return files.sha256_bytes(_deeds(path.read_text(encoding="utf-8")).encode())
+
+
+def _deeds(code: str) -> str:
+    """Give what code does: its syntax tree without docstrings; comments are in no tree."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        body: list[ast.stmt] = getattr(node, "body", None) or []
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            said = body[0].value
+            if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                del body[0]
+    return ast.dump(tree)
 
 
 def reached(code: str) -> set[Path]:
