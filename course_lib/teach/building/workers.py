@@ -61,7 +61,9 @@ def client(scheduler: str, workers: int) -> Iterator[Any]:
         with found:
             yield found
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    free = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if free else os.cpu_count() or 1
+    threads = max(1, cores // workers)
     with LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
         host="127.0.0.1", silence_logs=logging.ERROR, memory_limit=0,
