@@ -56,7 +56,8 @@ def test_checks_are_kept_and_hints_end(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "lesson.ipynb"))
     session._open.clear()
     handle = session.ex("03.e1")
-    assert handle.check(lambda mask: [0]).startswith("✗ The last real token: incorrect.")
+    wrong = handle.check(lambda mask: [0])
+    assert wrong.startswith("✗ The last real token: incorrect. last_real([["), "its own name"
     one = EVERY["03.e1"]
     assert handle.check(ex.build(one.solution, one.function)).startswith("✓")
     kept = session.session("03").store.load().attempts

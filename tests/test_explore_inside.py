@@ -75,6 +75,26 @@ def test_markup_in_a_text_is_shown_and_not_obeyed() -> None:
     assert "<script>" not in view and "&amp;" in view
 
 
+def test_the_likeliest_token_of_an_untrained_model_is_not_at_zero() -> None:
+    found = ([(" a", 0.00013), (" b", 0.25)], ["x"], np.ones((1, 1, 1, 1)))
+    view = inside.inside_view(found, 1, 1)
+    assert ">0.013%<" in view and ">25.0%<" in view
+
+
+@pytest.mark.parametrize("weight", np.linspace(0, 1, 21))
+def test_a_share_can_be_read_on_its_shade(weight: float) -> None:
+    view = inside.inside_view(([(" a", 1.0)], ["x"], np.full((1, 1, 1, 1), weight)), 1, 1)
+    ink = 1.0 if f"rgba(0,114,178,{weight:.2f});color:white" in view else 0.0
+
+    def light(channel: float) -> float:
+        part = (255 - (255 - channel) * weight) / 255
+        return float(part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+
+    paper = 0.2126 * light(0) + 0.7152 * light(114) + 0.0722 * light(178)
+    assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.3
+    # WCAG asks for 4.5; between black and white on this blue 4.3 is the most there is
+
+
 def test_a_long_text_shows_its_last_tokens() -> None:
     found = looking(*base())("the tent and the boots and the rain " * 6)
     view = inside.inside_view(found, 2, 2)

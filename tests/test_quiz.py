@@ -73,6 +73,17 @@ def test_several_options(credit: str, answer: list[str], share: float) -> None:
     assert grade(asked, answer[::-1]).share == pytest.approx(share)
 
 
+def test_a_right_option_left_out_is_named_and_not_praised() -> None:
+    given = options("110")
+    given[0]["feedback"] = "Right. it is one."
+    asked = question("multiple", options=given, credit="per_option")
+    assert grade(asked, ["o2", "o3"]).feedback == (
+        "Not chosen, though it belongs: option 1\n\nIt is one.",
+        "about 3",
+    )
+    assert grade(asked, ["o1", "o2"]).feedback == ("Right. it is one.", "about 2")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

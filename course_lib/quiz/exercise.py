@@ -176,7 +176,9 @@ class Handle:
                 Attempt(lesson, self._exercise.id, 1, 0, {"source": source_of(attempt)}, "",
                         self._hints, outcome, float(outcome == CORRECT))
             )  # fmt: skip
-        return f"{mark} {self._exercise.title}: {outcome}. {told[:1].upper()}{told[1:]}."
+        if not told.startswith(self._exercise.function):  # a name in Python keeps its letters
+            told = f"{told[:1].upper()}{told[1:]}"
+        return f"{mark} {self._exercise.title}: {outcome}. {told}."
 
     def hint(self) -> str:
         """Give the next hint."""

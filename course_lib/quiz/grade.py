@@ -116,11 +116,23 @@ def _multiple(question: schema.Multiple, answer: Any) -> Grade:
         share = (hit - false) / len(right)
     else:  # decided rightly, one by one
         share = (hit + len(options) - len(right) - false) / len(options)
-    told = [o.feedback for k, o in options.items() if (k in chosen) != o.correct]
+    told = [
+        _left_out(o) if o.correct else o.feedback
+        for k, o in options.items()
+        if (k in chosen) != o.correct
+    ]
     if share > 1 - 1e-9:
         told = [o.feedback for k, o in options.items() if k in chosen]
     detail = {"right": sorted(chosen & right), "wrong": sorted(chosen - right)}
     return _verdict(question, share, told, detail)
+
+
+def _left_out(option: schema.Option) -> str:
+    """Name a right option that was not chosen; its feedback is written for those who chose it."""
+    told = option.feedback.strip()
+    why = re.sub(r"^Right[.,:]\s+", "", told)
+    why = told if why == told else f"{why[:1].upper()}{why[1:]}"
+    return f"Not chosen, though it belongs: {option.text.strip()}\n\n{why}"
 
 
 def read_number(text: Any, units: Mapping[str, float]) -> float | None:

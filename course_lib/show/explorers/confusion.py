@@ -51,8 +51,8 @@ def confusion_explorer(
             f"<td style='text-align:left'>{html.escape(t)}</td></tr>"
             for p, t in rows
         )
-        head = "<tr><th>probability</th><th style='text-align:left'>text</th></tr>"
-        table.value = f"<p>{len(rows)} rows</p><table>{head if rows else ''}{body}</table>"
+        head = "<tr><th style='padding-right:1em'>probability</th><th style='text-align:left'>text</th></tr>"
+        table.value = f"<p>{len(rows)} row{'s' if len(rows) != 1 else ''}</p><table>{head if rows else ''}{body}</table>"
 
     gold.observe(show, "value")
     guess.observe(show, "value")

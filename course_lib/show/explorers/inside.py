@@ -58,13 +58,18 @@ def inside_view(found: Inside, layer: int, head: int) -> str:
 def _next_table(following: Sequence[tuple[str, float]]) -> str:
     most = max((p for _, p in following), default=1.0) or 1.0
     rows = "".join(
-        f"<tr><td {_LEFT}>{html.escape(repr(token))}</td><td {_LEFT}>{probability:.1%}</td>"
+        f"<tr><td {_LEFT}>{html.escape(repr(token))}</td><td {_LEFT}>{_share(probability)}</td>"
         f"<td style='text-align:left'><div style='background:rgba({_BLUE},0.7);height:0.8em;"
         f"width:{200 * probability / most:.0f}px'></div></td></tr>"
         for token, probability in following
     )
     head = f"<tr><th {_LEFT}>token</th><th {_LEFT}>probability</th><th></th></tr>"
     return f"<table>{head}{rows}</table>"
+
+
+def _share(probability: float) -> str:
+    """Give a probability in percent; a small one with more digits, so that it is not 0.0%."""
+    return f"{probability:.1%}" if probability >= 0.001 else f"{probability:.3%}"
 
 
 def _attention_table(tokens: Sequence[str], weights: np.ndarray) -> str:
@@ -75,7 +80,7 @@ def _attention_table(tokens: Sequence[str], weights: np.ndarray) -> str:
     body = ""
     for row, name in enumerate(names):
         cells = "".join(
-            f"<td style='background:rgba({_BLUE},{w:.2f});color:{'white' if w > 0.5 else 'black'};"
+            f"<td style='background:rgba({_BLUE},{w:.2f});color:{'white' if w > 0.9 else 'black'};"
             f"text-align:center;min-width:1.7em'>{100 * w:.0f}</td>"
             for w in weights[start + row, start : start + row + 1]
         )
