@@ -79,6 +79,20 @@ def test_what_was_typed_comes_back_and_the_model_is_asked_once_a_text() -> None:
     assert asked == ["one", "three", "two", "other"] and "OTHER" in table.value
 
 
+def test_the_menu_names_the_text_that_is_shown_in_one_line() -> None:
+    examples = {"subject": [("Customer: one\nDesk: two", "ONE")], "French": [("three", "trois")]}
+    box = play.metric_playground({"subject": str.upper, "French": str.upper}, examples)
+    task, example = box.children[:2]
+    assert example.label == "1: Customer: one Desk: two"
+    task.value = "French"
+    assert example.label == "1: three"
+
+
+def test_where_no_kernel_runs_an_explorer_says_how_to_use_it() -> None:
+    box = play.entity_explorer(lambda text: [], "Agnes")
+    assert box._repr_mimebundle_()["text/plain"].startswith("[explorer: run this cell")
+
+
 def test_a_model_that_fails_leaves_your_text_scored() -> None:
     def write(text: str) -> str:
         raise ValueError("an empty prompt")

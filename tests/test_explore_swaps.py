@@ -66,6 +66,11 @@ def test_the_explorer_keeps_typed_text_and_shows_errors_as_text() -> None:
     assert "He" in answer.value and "&lt;b&gt;" in answer.value
     swap.value = "region"
     assert text.value == "She is waiting. <b>" and "Lagos" in answer.value
+    first, second = list(TEXTS)[:2]
+    ticket.value = second
+    assert text.value == TEXTS[second]
+    ticket.value = first
+    assert text.value == "She is waiting. <b>"
     swap.value = swaps.OWN
     assert "both words" in answer.value
     own.children[0].value, own.children[1].value = "waiting", "asleep"

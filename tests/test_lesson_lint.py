@@ -103,6 +103,11 @@ def test_a_clean_lesson_has_no_fault(tmp_path: Path) -> None:
     ("old", "new", "told"),
     [
         ("## Key takeaways", "## Ends", "no section 'Key takeaways'"),
+        (
+            "## Key takeaways",
+            '+++ {"slideshow": {"slide_type": "notes"}, "tags": ["notes"]}\n\n## Key takeaways',
+            "no section 'Key takeaways'",  # what is in the speaker notes no reader sees
+        ),
         ("**Predict.**", "Predict.", "begins with"),
         ('"objective-03.1", ', "", "no cell is tagged objective-03.1"),
         ("topic-T16", "topic-T17", "T17 belongs to another lesson"),

@@ -80,6 +80,7 @@ def test_the_page_is_given_no_key(beside: Path) -> None:
 def test_a_receipt_alone_brings_the_answers_back(beside: Path, tmp_path: Path) -> None:
     opened = session.session("03")
     asked = single(opened)
+    assert "<table" not in session.receipt("03")._repr_mimebundle_()["text/html"]
     opened.submit(asked, right(opened, asked))
     data = session.receipt("03")._repr_mimebundle_()
     assert asked in data["text/html"] and str(tmp_path) not in json.dumps(data)

@@ -34,7 +34,7 @@ class Receipt:
             for q, one in sorted(self.session.latest.items())
         )
         head = "<tr><th>question</th><th>attempts</th><th></th></tr>"
-        table = f"<p>{line}</p><table>{head}{rows}</table>"
+        table = f"<p>{line}</p>" + (f"<table>{head}{rows}</table>" if rows else "")
         kept = {"schema": 1, "lesson": self.session.quiz.id, "attempts": self.attempts,
                 "sha256": digest}  # fmt: skip
         return {RECEIPT: kept, "text/html": table, "text/plain": line}

@@ -82,6 +82,8 @@ def search_curves(
 ) -> Any:
     """Plot the best value so far over training steps: one colour a method, one line a seed.
 
+    Lines get thinner from method to method, so that one lying under another shows.
+
     Args:
         curves: method to curves, each a list of ``(steps, best value so far)``.
         ylabel: what the value is.
@@ -99,8 +101,8 @@ def search_curves(
                 where="post",
                 color=colour,
                 marker=_MARKS[place % 5],
-                markersize=4,
-                linewidth=1.3,
+                markersize=4 + 2 * max(0, len(curves) - 1 - place),
+                linewidth=1.3 + 2 * max(0, len(curves) - 1 - place),
                 label=method if number == 0 else None,
             )
     axes.set(xlabel="training steps, all trials together", ylabel=ylabel, title=title)

@@ -49,8 +49,8 @@ class Lesson:
 
     @property
     def sections(self) -> list[str]:
-        """The title and the headings down to level three, in order."""
-        return [h for c in self.cells for h in headings(c)]
+        """The title and the headings down to level three, in order, speaker notes left out."""
+        return [h for c in self.cells if NOTES not in c.tags for h in headings(c)]
 
     @property
     def objectives(self) -> list[str]:

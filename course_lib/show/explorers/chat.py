@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.show.explorers.panel import panel
 
 Route = Callable[[str], tuple[str, float]]
 Reply = Callable[[str, float], str]
@@ -100,7 +101,9 @@ def chat_explorer(*, route: Route, reply: Reply, threshold: float, rate: Rate | 
         layout=wide,
         continuous_update=True,
     )
-    heat = widgets.FloatSlider(value=0.0, min=0.0, max=1.5, step=0.1, description="temperature")
+    heat = widgets.FloatSlider(
+        value=0.0, max=1.5, step=0.1, description="temperature", style={"description_width": "7em"}
+    )
     limit = widgets.FloatSlider(
         value=round(min(max(threshold, 0.0), 1.0), 2), max=1.0, step=0.01, description="threshold"
     )
@@ -123,7 +126,7 @@ def chat_explorer(*, route: Route, reply: Reply, threshold: float, rate: Rate | 
     clear.on_click(on_clear)
     buttons = [send, *_thumbs(turns, rate, note), clear]
     rows = [box, widgets.HBox([heat, limit]), widgets.HBox(buttons), note, shown]
-    return widgets.VBox(rows)
+    return panel(rows)
 
 
 def _thumbs(turns: Sequence[Turn], rate: Rate | None, note: Any) -> list[Any]:

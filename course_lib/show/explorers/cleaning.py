@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from course_lib.show.explorers.panel import panel
+
 OWN = "your own text"
 _OUT = "background:#fde0cf;color:#000;text-decoration:line-through"
 _IN = "background:#d6ecff;color:#000;text-decoration:underline"
@@ -150,4 +152,4 @@ def cleaning_explorer(
         tick.observe(show, "value")
     show()
     row = widgets.HBox(ticks, layout=widgets.Layout(flex_flow="row wrap"))
-    return widgets.VBox([choice, box, row, result])
+    return panel([choice, box, row, result])

@@ -6,6 +6,8 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from course_lib.show.explorers.panel import panel
+
 UNDECIDED = "(choose a diagnosis)"
 
 
@@ -64,4 +66,4 @@ def clinic_explorer(
     case.observe(show, "value")
     guess.observe(decide, "value")
     show()
-    return widgets.VBox([case, evidence, guess, verdict, score])
+    return panel([case, evidence, guess, verdict, score])

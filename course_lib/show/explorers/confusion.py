@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from course_lib.show.explorers.panel import panel
+
 
 def confusion_rows(
     predictions: Sequence[Mapping[str, Any]], texts: Mapping[str, str], gold: str, predicted: str
@@ -51,10 +53,14 @@ def confusion_explorer(
             f"<td style='text-align:left'>{html.escape(t)}</td></tr>"
             for p, t in rows
         )
-        head = "<tr><th style='padding-right:1em'>probability</th><th style='text-align:left'>text</th></tr>"
-        table.value = f"<p>{len(rows)} row{'s' if len(rows) != 1 else ''}</p><table>{head if rows else ''}{body}</table>"
+        head = (
+            "<tr><th style='padding-right:1em'>probability</th>"
+            "<th style='text-align:left'>text</th></tr>"
+        )
+        count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+        table.value = f"<p>{count}</p><table>{head if rows else ''}{body}</table>"
 
     gold.observe(show, "value")
     guess.observe(show, "value")
     show()
-    return widgets.VBox([widgets.HBox([gold, guess]), table])
+    return panel([widgets.HBox([gold, guess]), table])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import CourseError
+from course_lib.show.explorers.panel import panel
 
 # the likeliest next tokens, the text's tokens, attention [layer, head, seq, seq]
 Inside = tuple[Sequence[tuple[str, float]], Sequence[str], np.ndarray]
@@ -133,4 +134,4 @@ def inside_explorer(models: Mapping[str, Callable[[str], Inside]], *, text: str)
     for control in (box, which, layer, head):
         control.observe(show, "value")
     show()
-    return widgets.VBox([box, widgets.HBox([which, layer, head]), view])
+    return panel([box, widgets.HBox([which, layer, head]), view])

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from course_lib.errors import CourseError, UsageError
+from course_lib.show.explorers.panel import panel
 from course_lib.show.practices import lines
 
 History = Sequence[Mapping[str, float]]
@@ -195,4 +196,4 @@ def learning_rate_explorer(runs: RateRuns, start: float = 1e-3) -> Any:
     clear.on_click(forget)
     show()
     controls = widgets.HBox([slider, typed, button, clear], layout={"flex_flow": "row wrap"})
-    return widgets.VBox([controls, status, shown])
+    return panel([controls, status, shown])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from course_lib import metrics
+from course_lib.show.explorers.panel import panel
 from course_lib.show.plots import BLUE
 
 Tagger = Callable[[str], Sequence[tuple[str, str, float]]]  # (word, tag, probability) of each word
@@ -126,7 +127,7 @@ def entity_explorer(tag: Tagger, text: str) -> Any:
 
     message.observe(show, "value")
     show()
-    return widgets.VBox([message, shown])
+    return panel([message, shown])
 
 
 def metric_playground(
@@ -159,8 +160,9 @@ def metric_playground(
 
     def turn(change: Any) -> None:
         if change["owner"] is task:
-            texts = (t for t, _ in examples[task.value])
-            example.options = [(f"{i + 1}: {t[:60]}", i) for i, t in enumerate(texts)]
+            starts = (" ".join(t.split())[:60] for t, _ in examples[task.value])
+            example.options = [(f"{i + 1}: {start}", i) for i, start in enumerate(starts)]
+            example.index = 0  # an empty menu that is filled chooses nothing by itself
         state.place = (task.value, int(example.value or 0))
         fields = zip((source, reference, yours), state.kept(), strict=True)
         state.quiet = True
@@ -174,7 +176,7 @@ def metric_playground(
     for menu in (task, example):
         menu.observe(turn, "value")
     turn({"owner": task})
-    return widgets.VBox([task, example, source, reference, yours, table])
+    return panel([task, example, source, reference, yours, table])
 
 
 class _State:

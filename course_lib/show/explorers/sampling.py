@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError
+from course_lib.show.explorers.panel import panel
 
 NextToken = Callable[[str], tuple[np.ndarray, Sequence[int]]]
 SHOWN = 12  # tokens in the table
@@ -126,7 +127,7 @@ def sampling_explorer(
     button.on_click(compose)
     show()
     knobs = widgets.VBox([*sliders.values(), button])
-    return widgets.VBox([box, widgets.HBox([knobs, table]), text])
+    return panel([box, widgets.HBox([knobs, table]), text])
 
 
 def _sliders(widgets: Any) -> dict[str, Any]:

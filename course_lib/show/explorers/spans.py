@@ -10,6 +10,7 @@ from typing import Any
 from course_lib import metrics
 from course_lib.errors import CourseError
 from course_lib.finetune.records import Example
+from course_lib.show.explorers.panel import panel
 
 Answerer = Callable[[Example], str]
 Words = Sequence[tuple[str, float, float]]
@@ -162,7 +163,7 @@ class _Explorer:
             **wide,
         )
         self.text, self.verdict = widgets.HTML(), widgets.HTML()
-        self.box = widgets.VBox(
+        self.box = panel(
             [self.passage, self.question, self.text, self.first, self.last, self.typed, self.mine,
              self.reveal, self.verdict]
         )  # fmt: skip

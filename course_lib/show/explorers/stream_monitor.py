@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from course_lib.show.explorers.panel import panel
+
 Track = Sequence[tuple[int, Mapping[str, float]]]
 
 
@@ -61,7 +63,7 @@ def stream_explorer(track: Track, limits: Mapping[str, float], texts: Mapping[in
 
     rows = [row for row, _ in track]
     if not rows:
-        return widgets.VBox([widgets.HTML("<p>The monitor has not looked yet.</p>")])
+        return panel([widgets.HTML("<p>The monitor has not looked yet.</p>")])
     slider = widgets.SelectionSlider(
         options=rows, value=rows[0], description="message", layout=widgets.Layout(width="80%")
     )
@@ -72,4 +74,4 @@ def stream_explorer(track: Track, limits: Mapping[str, float], texts: Mapping[in
 
     slider.observe(show, "value")
     show()
-    return widgets.VBox([slider, shown])
+    return panel([slider, shown])

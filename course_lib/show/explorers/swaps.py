@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import CourseError, UsageError
+from course_lib.show.explorers.panel import panel
 
 Score = Callable[[Sequence[str]], np.ndarray]
 Swapper = Callable[[str], Sequence[tuple[str, str]]]
@@ -122,7 +123,8 @@ def swap_explorer(
         labels: the class names, in the order of ``score``.
 
     Returns:
-        An ``ipywidgets.VBox``. Typed text stays when another swap is chosen.
+        An ``ipywidgets.VBox``. Typed text stays when another swap is chosen, and is there
+        again when its message is.
     """
     import ipywidgets as widgets
 
@@ -132,7 +134,7 @@ def swap_explorer(
     swap = widgets.Dropdown(options=[*probes, OWN], description="swap")
     this = widgets.Text(description="this", continuous_update=False)
     that = widgets.Text(description="becomes", continuous_update=False)
-    answer = widgets.HTML()
+    answer, typed = widgets.HTML(), {}  # type: Any, dict[str, str]
     text.continuous_update = False
 
     def show(*_: Any) -> None:
@@ -147,11 +149,12 @@ def swap_explorer(
         except CourseError as error:
             answer.value = f"<p>{html.escape(error.problem)}</p>"
 
-    def choose(*_: Any) -> None:
-        text.value = tickets[ticket.value]
+    def choose(change: Any) -> None:
+        typed[change["old"]] = text.value
+        text.value = typed.get(ticket.value, tickets[ticket.value])
 
     ticket.observe(choose, "value")
     for field in (text, swap, this, that):
         field.observe(show, "value")
     show()
-    return widgets.VBox([ticket, text, swap, widgets.HBox([this, that]), answer])
+    return panel([ticket, text, swap, widgets.HBox([this, that]), answer])

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_lib.show.explorers.panel import panel
+
 NONE = "(choose)"
 KINDS = (".csv", ".tsv", ".jsonl")
 Checks = Sequence[tuple[str, str, str]]
@@ -149,4 +151,4 @@ def _widgets() -> Any:
     ]
     paste = widgets.Textarea(description="or paste", rows=3, layout=wide)
     page, found = widgets.HTML(layout=wide), widgets.HTML(layout=wide)
-    return widgets.VBox([widgets.HBox(top), paste, page, widgets.HBox(bottom), found])
+    return panel([widgets.HBox(top), paste, page, widgets.HBox(bottom), found])
