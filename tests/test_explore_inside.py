@@ -68,6 +68,8 @@ def test_the_last_token_looks_back_in_the_head_that_looks_back() -> None:
 
 def test_a_single_token_looks_at_itself() -> None:
     assert inside.strongest(["Hi"], np.ones((1, 1))) == (0, 1.0)
+    view = inside.inside_view(([("!", 1.0)], ["Hi"], np.ones((1, 1, 1, 1))), 1, 1)
+    assert "100% of its attention to itself." in view and "looks most at" not in view
 
 
 def test_markup_in_a_text_is_shown_and_not_obeyed() -> None:

@@ -46,9 +46,11 @@ def inside_view(found: Inside, layer: int, head: int) -> str:
     place, share = strongest(tokens, one)
     last, where = html.escape(repr(tokens[-1])), html.escape(repr(tokens[place]))
     said = (
-        f"In head {head} of layer {layer} the last token {last} looks most at {where}: "
-        f"{share:.0%} of its attention."
+        f"In head {head} of layer {layer} the last token {last} gives {float(one[-1, -1]):.0%} "
+        "of its attention to itself."
     )
+    if len(tokens) > 1:
+        said += f" Of the tokens before, it looks most at {where}: {share:.0%}."
     return (
         "<div style='background:white;color:black;padding:0.4em'>"
         f"<b>Next token</b>{_next_table(following)}"
