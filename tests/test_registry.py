@@ -5,6 +5,7 @@ The contract runs on both backends: a folder, and MLflow with an SQLite store.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -263,6 +264,17 @@ for line in sys.stdin:
 """
 
 
+def kill(pid: int) -> None:
+    """Kill with -9, and wait until what the process had begun in the system is over."""
+    import psutil
+
+    process = psutil.Process(pid)
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            pass
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 and fork")
 def test_kill_9_during_promote_leaves_a_whole_champion(
     runs: dict[str, Path], tmp_path: Path
@@ -287,7 +299,7 @@ def test_kill_9_during_promote_leaves_a_whole_champion(
             while len(registry.history("tickets")) == before and time.monotonic() < limit:
                 pass
             time.sleep(rng.uniform(0, 0.03))
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
             pointer = json.loads((folder / "tickets" / "champion.json").read_text())
             registry.verify("tickets", pointer["version"])
             champion = registry.champion("tickets")

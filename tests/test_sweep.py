@@ -392,7 +392,7 @@ def test_a_sweep_on_a_dask_cluster(tiny_base: Path, tmp_path: Path) -> None:
 
     made: Any = LocalCluster
     with made(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         found = sweep(
             *TICKETS, {"learning_rate": RATE}, method="random", trials=2,
@@ -432,7 +432,7 @@ def test_a_dask_worker_killed_in_mid_trial_costs_no_trial(tiny_base: Path, tmp_p
 
     made: Any = LocalCluster
     with made(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         killer = threading.Thread(target=kill_one, args=(cluster.scheduler_address,))
         killer.start()

@@ -65,7 +65,7 @@ def client(scheduler: str, workers: int) -> Iterator[Any]:
     cores = len(os.sched_getaffinity(0)) if free else os.cpu_count() or 1
     threads = max(1, cores // workers)
     with LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
         host="127.0.0.1", silence_logs=logging.ERROR, memory_limit=0,
         env={"OMP_NUM_THREADS": str(threads)},
     ) as cluster, Client(cluster) as local:  # fmt: skip
