@@ -15,7 +15,8 @@ help:
 	@echo "make lab      set up if needed, open the lessons in JupyterLab"
 	@echo "make test     set up if needed, run every test"
 	@echo "make browser  the tests that need Chromium"
-	@echo "make outside  exports read back by programs of others, a sweep on PostgreSQL"
+	@echo "make outside  exports read back by programs of others, a sweep on PostgreSQL,"
+	@echo "              every lesson with bases of other architectures"
 	@echo "make check    lint, types, lessons and questions"
 	@echo "make lessons  rebuild the notebooks from notebooks/source (PROFILE=cpu)"
 	@echo "make pages    pages and slides from the notebooks, in build/"
@@ -47,9 +48,10 @@ test: setup
 browser: setup
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/browser
 
-# Programs of others that .ci/run installs: readers of exports, PostgreSQL.
+# Programs of others that .ci/run installs: readers of exports, PostgreSQL. And what takes long.
 outside: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py tests/test_sweep.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m outside tests/test_export.py tests/test_sweep.py \
+	  tests/test_other_base.py
 
 check: setup
 	$(BIN)/ruff check course_lib tests hub conftest.py
