@@ -108,7 +108,7 @@ def test_a_timeout_loses_the_long_reply_and_not_the_short_one() -> None:
 def test_a_truncated_context_loses_the_question() -> None:
     evidence = shown("J")
     assert evidence["tokens of the thread"].value > evidence["tokens the model can read"].value
-    assert both("J", "the last question is among them (1 yes)") == (0.0, 1.0)
+    assert both("J", "last question among them: 1 yes, 0 no") == (0.0, 1.0)
 
 
 def test_the_door_of_the_server_refuses_what_was_cut_there(tmp_path: object) -> None:

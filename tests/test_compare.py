@@ -97,7 +97,7 @@ def test_two_runs_on_the_tickets_are_compared_row_by_row(runs: Path) -> None:
     assert [c.names for c in three] == [("a", "b"), ("a", "right"), ("b", "right")]
     assert [c.p_holm for c in three] == compare.holm([c.p for c in three])
     assert three[2].p_holm is not None and three[2].p_holm < 1e-10 and three[2].second == 1
-    assert "after Holm" in three[0].sentence()
+    assert "after Holm" in three[0].sentence() and "< 0.001 after Holm" in three[2].sentence()
 
 
 def test_questions_on_one_passage_are_resampled_together() -> None:

@@ -33,6 +33,19 @@ def test_columns_are_guessed_named_and_overruled(tmp_path: Path) -> None:
     assert guessed.labels == ("c0", "c1") and guessed.train[0].text.endswith(", x")
     named = load("classification", str(path), label_column="team")
     assert named.labels == ("t0", "t1", "t2")
+    plain = tmp_path / "plain.csv"
+    plain.write_text("text,label\n" + "".join(f"mail {i},c{i % 2}\n" for i in range(60)))
+    assert not [n for n in load("classification", str(plain)).notes if "taken as" in n]
+
+
+def test_a_table_with_semicolons_is_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "mails.csv"
+    path.write_text("text;label\n" + "".join(f'"mail; {i}, x";c{i % 2}\n' for i in range(60)))
+    found = load("classification", str(path))
+    assert found.labels == ("c0", "c1") and found.train[0].text.startswith("mail; ")
+    path.write_text("text;label\nmail;c1;c2\n")
+    with pytest.raises(DataError, match="another number of columns"):
+        load("classification", str(path))
 
 
 def test_missing_splits_are_cut_by_label_and_without_leaks(tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def test_table_reads_arms_and_baselines(course: Path) -> None:
     assert (cells["from scratch", "all"].low, cells["from scratch", "all"].high) == (0.85, 0.95)
 
 
+def test_markdown_names_baselines_in_words_and_invents_no_interval() -> None:
+    cells = [
+        experiment.Cell("fine-tuned", "all", (0.6,), 0.6, 0.6, 0.6),
+        experiment.Cell("tfidf_logreg", "all", (0.5, 0.5), 0.5, 0.5, 0.5),
+        experiment.Cell("majority", "all", (0.4,), 0.4, 0.3, 0.5),
+    ]
+    assert experiment.markdown(cells).splitlines()[2:] == [
+        "| fine-tuned | 60.0 |",
+        "| TF-IDF + logistic regression | 50.0 [50.0, 50.0] |",
+        "| commonest label | 40.0 [30.0, 50.0] |",
+    ]
+
+
 def test_wrong_definitions_are_refused(course: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'tiny'"):
         experiment.read_definition("tinny")

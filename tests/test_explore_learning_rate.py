@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def test_runs_are_overlaid_replaced_and_judged() -> None:
     assert "too low" in runs.runs[0].verdict() and "too high" in runs.runs[1].verdict()
     assert runs.best().rate == 1e-5  # type: ignore[union-attr]
     assert runs.table().splitlines()[-1].endswith("rate 1e-05")
-    assert [line.get_label() for line in runs.figure().axes[0].lines] == ["1e-05", "0.001", "0.5"]
+    assert [line.get_label() for line in runs.figure().axes[0].lines] == [
+        "1e-05", "0.001", "0.5 (cut at 12.0)",
+    ]  # fmt: skip
     assert "alt='Training loss" in picture(runs)
 
 
@@ -212,7 +215,9 @@ def test_the_winner_of_equal_trials_is_lucky_only_where_it_was_chosen() -> None:
     right = np.random.default_rng(1).random((50, 400)) < 0.6
     found = luck(right, rows=50)
     assert found["chosen on test"].luck > 0.1 > 0.02 > abs(found["chosen on validation"].luck)
-    assert "too high by +" in found["chosen on test"].sentence()
+    assert "too high by 1" in found["chosen on test"].sentence()
+    modest = dataclasses.replace(found["chosen on test"], luck=-0.002)
+    assert "too low by 0.2 points" in modest.sentence()
     with pytest.raises(UsageError, match="nobody looked at"):
         luck(right, rows=200)
 

@@ -148,7 +148,7 @@ def test_pictures() -> None:
     figure = pictures.word_probabilities([("£5", 0.6, 0.05), ("code", 0.0, 0.5)], (0.2, 0.3))
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["(no answer)", "£5", "code"]
-    assert sorted(t.get_text() for t in axes.texts) == ["0.20", "0.30", "0.50", "0.60"]
+    assert sorted(t.get_text() for t in axes.texts) == [".20", ".30", ".50", ".60"]
     figure = pictures.thresholds([(0, 0.4, 0.1, 0.3), (1, 0.2, 0.9, 0.35)], {"best F1": 0.5})
     assert len(figure.axes[0].lines) == 4
     plt.close("all")

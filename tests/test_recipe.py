@@ -168,6 +168,16 @@ def test_a_larger_base_gets_a_smaller_rate_unless_one_was_given() -> None:
     assert resolved["learning_rate"] == {"value": 0.002, "reason": "given"}
 
 
+def test_a_head_on_a_frozen_base_gets_a_larger_rate() -> None:
+    from course_lib.finetune.settings import fit_to_base, resolve
+
+    config, _, resolved = resolve("classification", "cpu", {"freeze": "base"}, 0, 100)
+    assert fit_to_base(config, resolved, 5_000_000).learning_rate == pytest.approx(1e-2)
+    assert "for a head alone" in resolved["learning_rate"]["reason"]
+    config, _, resolved = resolve("classification", "cpu", {"freeze": "2"}, 0, 100)
+    assert fit_to_base(config, resolved, 5_000_000).learning_rate == 1e-3
+
+
 @pytest.mark.parametrize("head", ["question-answering-span", "classification", "completion"])
 @pytest.mark.parametrize("saved", ["embedded", "question-answering-span"])
 def test_every_head_starts_from_the_body_of_the_base(tmp_path: Path, head: str, saved: str) -> None:

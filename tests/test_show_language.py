@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib
 import pytest
 
-from course_lib.show import language
+from course_lib.show import language, plots
 
 matplotlib.use("Agg")
 
@@ -42,3 +42,17 @@ def test_written_texts_lie_beside_a_persons() -> None:
     figure = language.written({"greedy": (2.0, 0.7), "hot": (900.0, 0.0)}, (60.0, 0.01))
     names = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
     assert names == ["greedy", "hot", "a person"]
+
+
+def test_a_long_learning_curve_is_smoothed_and_says_so() -> None:
+    steps = [{"step": i, "loss": 2.0 + (-1) ** i} for i in range(400)]
+    held_out = [{"step": i, "validation_loss": 2.0} for i in range(0, 400, 50)]
+    (axes,) = plots.learning_curve([*steps, *held_out]).axes
+    pale, mean, validation = axes.get_lines()
+    assert list(pale.get_ydata()) == [row["loss"] for row in steps]
+    assert abs(mean.get_ydata() - 2.0).max() == pytest.approx(0, abs=1e-9)
+    assert len(validation.get_ydata()) == len(held_out)
+    told = [t.get_text() for t in axes.get_legend().get_texts()]
+    assert told == ["training, running mean", "validation"]
+    (axes,) = plots.learning_curve(steps[:12]).axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["training"]

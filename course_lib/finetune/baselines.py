@@ -12,6 +12,12 @@ import numpy as np
 from course_lib import metrics
 from course_lib.finetune.records import Evaluation, Example, Splits
 
+NAMES = {  # what tables call the baselines of a run
+    "majority": "commonest label",
+    "tfidf_logreg": "TF-IDF + logistic regression",
+    "lexical_overlap": "word overlap",
+    "always_empty": "always empty",
+}
 CALIBRATION = 32  # training texts whose mean score is a label's prior
 MOST_REMEMBERED = 8
 _REMEMBERED: dict[int, Evaluation] = {}

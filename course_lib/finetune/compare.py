@@ -80,9 +80,9 @@ class Comparison:
 
     def sentence(self) -> str:
         """Say it in a line, such as for a notebook."""
-        d, (one, two) = self.difference, self.names
+        d, (one, two), holm = self.difference, self.names, self.p_holm
         test = self.mcnemar.method if self.mcnemar else f"paired bootstrap{self.drawn}"
-        corrected = "" if self.p_holm is None else f", {self.p_holm:.3f} after Holm"
+        corrected = "" if holm is None else f", {holm:.3f} after Holm".replace(" 0.000", " < 0.001")
         return (
             f"{one} {self.first:.3f}, {two} {self.second:.3f} ({self.metric}, {self.rows} rows): "
             f"difference {d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "

@@ -102,7 +102,8 @@ class _Builder:
                     expected="one of " + ", ".join(guesses),
                     next_step=f"name it with --{role}-column",
                 )
-            self.notes.append(f"column {named!r} taken as the {role}")
+            if named != role:  # else there was nothing to guess
+                self.notes.append(f"column {named!r} taken as the {role}")
             self.columns[role] = named
         if named not in row:
             raise UnknownNameError("column", f"{named} ({where})", map(str, row))

@@ -23,6 +23,7 @@ from typing import Any
 
 from course_lib import files
 from course_lib.errors import DataError, EnvironmentProblem, UnknownNameError, UsageError
+from course_lib.finetune import baselines
 
 KEYS = {"task", "data", "sizes", "seeds", "arms", "metric", "columns"}
 
@@ -196,15 +197,15 @@ def table(name: str) -> list[Cell]:
     folder = files.course_root() / "notebooks" / "experiments" / name
     cells: list[Cell] = []
     for size in plan["sizes"]:
-        baselines: dict[str, list[Mapping[str, Any]]] = {}
+        rivals: dict[str, list[Mapping[str, Any]]] = {}
         for place, arm in enumerate(plan["arms"]):
             paths = sorted(folder.glob(_file_of(arm, size, 0).replace(".0.", ".*.")))
             runs = [files.read_json(p) for p in paths]
             cells += _cell(arm, size, [r["metrics"]["after"] for r in runs], plan["metric"])
             for run in runs if place == 0 else []:
                 for key, metrics in run["metrics"]["baselines"].items():
-                    baselines.setdefault(key, []).append(metrics)
-        for key, found in baselines.items():
+                    rivals.setdefault(key, []).append(metrics)
+        for key, found in rivals.items():
             cells += _cell(key, size, found, plan["metric"])
     return cells
 
@@ -227,7 +228,8 @@ def markdown(cells: Sequence[Cell], percent: bool = True) -> str:
     """Give an experiment's table as Markdown: one row an arm, one column a size.
 
     A figure over several seeds is shown as mean and 95% interval; of a single run the
-    interval is the bootstrap over test rows.
+    interval is the bootstrap over test rows, where its metric has one. Baselines stand
+    there with the names of :data:`course_lib.finetune.baselines.NAMES`.
     """
     sizes = list(dict.fromkeys(c.size for c in cells))
     arms = list(dict.fromkeys(c.arm for c in cells))
@@ -238,11 +240,16 @@ def markdown(cells: Sequence[Cell], percent: bool = True) -> str:
         cell = found.get((arm, size))
         if cell is None:
             return "-"
+        if len(cell.values) == 1 and cell.low == cell.high:
+            return f"{by * cell.mean:.1f}"
         return f"{by * cell.mean:.1f} [{by * cell.low:.1f}, {by * cell.high:.1f}]"
 
     head = "| | " + " | ".join(f"{size} rows" for size in sizes) + " |"
     lines = [head, "|---" * (len(sizes) + 1) + "|"]
-    lines += [f"| {arm} | " + " | ".join(text(arm, s) for s in sizes) + " |" for arm in arms]
+    lines += [
+        f"| {baselines.NAMES.get(arm, arm)} | " + " | ".join(text(arm, s) for s in sizes) + " |"
+        for arm in arms
+    ]
     return "\n".join(lines)
 
 

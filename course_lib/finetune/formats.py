@@ -77,6 +77,9 @@ def _table(path: Path, delimiter: str) -> Iterator[Row]:
     reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
+        if delimiter == "," and len(header) == 1 and ";" in header[0]:
+            yield from _table(path, ";")  # as spreadsheets write it where the comma is decimal
+            return
         for cells in reader:
             if not cells:
                 continue

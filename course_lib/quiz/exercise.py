@@ -178,15 +178,15 @@ class Handle:
             )  # fmt: skip
         if not told.startswith(self._exercise.function):  # a name in Python keeps its letters
             told = f"{told[:1].upper()}{told[1:]}"
-        return f"{mark} {self._exercise.title}: {outcome}. {told}."
+        return Told(f"{mark} {self._exercise.title}: {outcome}. {told}.")
 
     def hint(self) -> str:
         """Give the next hint."""
         hints: Sequence[str] = self._exercise.hints
         if self._hints >= len(hints):
-            return "There are no more hints; .solution() shows one way."
+            return Told("There are no more hints; .solution() shows one way.")
         self._hints += 1
-        return f"Hint {self._hints} of {len(hints)}: {hints[self._hints - 1].strip()}"
+        return Told(f"Hint {self._hints} of {len(hints)}: {hints[self._hints - 1].strip()}")
 
     def solution(self) -> Any:
         """Show the reference solution."""
@@ -198,6 +198,15 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"exercise {self._exercise.id}: {self._exercise.title}"
+
+
+class Told(str):
+    """A sentence, shown without quotation marks at the end of a cell."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Shown:

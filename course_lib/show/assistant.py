@@ -80,8 +80,9 @@ def review_curve(table: Sequence[Mapping[str, Any]], *, title: str = "") -> Any:
     )  # fmt: skip
     for x, y in zip(rates, reached, strict=True):
         axes.annotate(
-            f"{y:.2f}", (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
+            f"{y:.2f}", (x, y), xytext=(-3, 6), textcoords="offset points", ha="right", fontsize=8
         )
+    axes.margins(x=0.1, y=0.12)
     axes.set(xlabel="share that people read", ylabel="accuracy afterwards", title=title)
     axes.legend(frameon=False, loc="lower right")
     return figure

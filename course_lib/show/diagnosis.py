@@ -67,7 +67,7 @@ def coverage(
         axes.axhline(wanted, color=ORANGE, linestyle="--", label=f"wanted: {wanted:.0%}")
     axes.set(xlabel="share of rows answered", ylabel="accuracy", title=title)
     axes.set_xlim(0, 1)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="upper right")
     return figure
 
 

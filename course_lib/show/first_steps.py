@@ -45,9 +45,10 @@ def reading_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], *, title
             linewidth=1.5,
         )  # fmt: skip
         x, y = points[-1]
-        axes.annotate(f"{y:,.0f}", (x, y), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.annotate(f"{y:,.0f}", (x, y), xytext=(6, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.margins(x=0.08)
     axes.set(xlabel="tokens read", ylabel="perplexity", title=title)
     axes.legend(frameon=False)
     return figure

@@ -28,6 +28,9 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
 def learning_curve(history: Sequence[Mapping[str, float]], *, title: str = "") -> Any:
     """Plot training and validation loss over optimizer steps.
 
+    A loss with forty points or more is drawn as a running mean over a twentieth of them,
+    and point by point behind it, pale.
+
     Args:
         history: rows with ``step`` and any of ``loss`` and ``validation_loss`` (nats).
         title: printed above the axes.
@@ -39,17 +42,26 @@ def learning_curve(history: Sequence[Mapping[str, float]], *, title: str = "") -
     names = (("loss", "training", BLUE), ("validation_loss", "validation", ORANGE))
     for (key, label, colour), mark in zip(names, _MARKS, strict=False):
         points = [(row["step"], row[key]) for row in history if key in row]
-        if points:
-            every = max(1, len(points) // 12)
-            axes.plot(
-                *zip(*points, strict=True),
-                color=colour,
-                label=label,
-                marker=mark,
-                markevery=every,
-                markersize=4,
-                linewidth=1.5,
+        if not points:
+            continue
+        steps, values = (np.array(column) for column in zip(*points, strict=True))
+        if (width := len(points) // 20) > 1:
+            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+            steps, values = (
+                np.convolve(v, np.ones(width) / width, "valid") for v in (steps, values)
             )
+            label += ", running mean"
+        every = max(1, len(steps) // 12)
+        axes.plot(
+            steps,
+            values,
+            color=colour,
+            label=label,
+            marker=mark,
+            markevery=every,
+            markersize=4,
+            linewidth=1.5,
+        )
     axes.set(xlabel="optimizer step", ylabel="loss (nats)", title=title)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)

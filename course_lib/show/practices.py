@@ -78,14 +78,15 @@ def rate_curve(
     axes.plot(*zip(*line, strict=True), color=BLUE, marker="o", linewidth=1.5)
     for rate, value in line:
         axes.annotate(
-            f"{value:.3f}", (rate, value), xytext=(0, 7), textcoords="offset points", ha="center"
-        )
+            f"{value:.3f}", (rate, value), xytext=(0, 12), textcoords="offset points", ha="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
     best = (max if higher else min)(line, key=lambda pair: pair[1])
     axes.plot(*best, marker="o", markersize=15, markerfacecolor="none", color=ORANGE)
     axes.set_xscale("log")
     axes.set_xticks([rate for rate, _ in line], [f"{rate:.0e}" for rate, _ in line])
     axes.minorticks_off()
-    axes.margins(x=0.08, y=0.2)
+    axes.margins(x=0.08, y=0.25)
     axes.set(xlabel="learning rate (logarithmic)", ylabel=ylabel, title=title)
     return figure
 
@@ -111,6 +112,8 @@ def lines(
     """
     figure, axes = _axes(6.4, 3.2)
     for place, (name, points) in enumerate(curves.items()):
+        if top is not None and any(y > top for _, y in points):
+            name = f"{name} (cut at {top:.1f})"
         kept = [(x, y if top is None else min(y, top)) for x, y in points if math.isfinite(y)]
         if kept:
             axes.plot(

@@ -32,14 +32,15 @@ def word_probabilities(
     front = [(SILENT, none[0], none[1])] if none else []
     bars = [*front, *words]
     heights = {"start": [bar[1] for bar in bars], "end": [bar[2] for bar in bars]}
-    figure, axes = _axes(max(4.8, 1.6 + 0.42 * len(bars)), 3.4)
+    figure, axes = _axes(max(4.8, 1.6 + 0.5 * len(bars)), 3.4)
     places = np.arange(len(bars))
     for column, (name, colour, hatch) in enumerate((("start", BLUE, ""), ("end", ORANGE, "///"))):
         at = places + (column - 0.5) * 0.4
         axes.bar(at, heights[name], 0.4, color=colour, hatch=hatch, edgecolor="white", label=name)
         for x, height in zip(at, heights[name], strict=True):
             if height >= PRINTED:
-                axes.annotate(f"{height:.2f}", (x, height), ha="center", va="bottom", fontsize=8)
+                told = f"{height:.2f}".removeprefix("0")
+                axes.annotate(told, (x, height), ha="center", va="bottom", fontsize=7)
     axes.set_xticks(
         places, [b[0].replace("$", r"\$") for b in bars], rotation=60, ha="right", fontsize=9
     )

@@ -26,7 +26,7 @@ def side_by_side(panels: Mapping[str, tuple[str, Mapping[str, Value]]]) -> Any:
 
     lines = -(-len(panels) // 2)
     figure, grid = plt.subplots(
-        lines, min(2, len(panels)), figsize=(9.2, 2.3 * lines), layout="constrained", squeeze=False
+        lines, min(2, len(panels)), figsize=(9.2, 2.7 * lines), layout="constrained", squeeze=False
     )
     figure.set_facecolor("white")
     for axes, (title, (metric, systems)) in zip(grid.flat, panels.items(), strict=False):
@@ -39,6 +39,7 @@ def side_by_side(panels: Mapping[str, tuple[str, Mapping[str, Value]]]) -> Any:
 
 def _panel(axes: Any, systems: Mapping[str, Value], first: str) -> None:
     names = sorted(systems, key=lambda name: systems[name][0])
+    digits = 2 if all(high <= 1 for _, _, high in systems.values()) else 1
     axes.spines[["top", "right"]].set_visible(False)
     for place, name in enumerate(names):
         value, low, high = systems[name]
@@ -46,12 +47,13 @@ def _panel(axes: Any, systems: Mapping[str, Value], first: str) -> None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2)
         axes.plot(value, place, marker=mark, color=colour, markersize=7)
         axes.annotate(
-            f"{value:.2f}" if high <= 1 else f"{value:.1f}", (high, place), xytext=(6, 0),
+            f"{value:.{digits}f}", (high, place), xytext=(6, 0),
             textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlim(0, 1.25 * max(1e-3, *(high for _, _, high in systems.values())))
+    most = max(1e-3, *(high for _, _, high in systems.values()))
+    axes.set_xlim(-0.03 * most, 1.25 * most)
     axes.locator_params(axis="x", nbins=5)
 
 

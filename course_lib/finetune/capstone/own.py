@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,8 @@ def look(path: Path | str) -> Table:
 def _column(name: str, values: Sequence[Any]) -> Column:
     filled = [str(v).strip() for v in values if v is not None and str(v).strip()]
     words = sum(len(v.split()) for v in filled) / max(1, len(filled))
-    return Column(name, len(filled), len(set(filled)), words, filled[0][:80] if filled else "")
+    example = textwrap.shorten(filled[0], 80, placeholder=" …") if filled else ""
+    return Column(name, len(filled), len(set(filled)), words, example)
 
 
 def _may_be_label(column: Column, rows: int) -> bool:

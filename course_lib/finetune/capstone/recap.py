@@ -120,8 +120,9 @@ def measured(shown: tuple[str, str, str] | tuple[()]) -> str:
     size = (several or sizes)[-1]
     one, two = by[arm, size], by[other, size]
     factor = 1 if plan["metric"] == "perplexity" else 100
-    unit = plan["metric"].replace("_", " ") + ("" if factor == 1 else " in %")
-    return (f"{plan['data']}, {size} rows, {unit}: {_told(one, factor)}, "
+    metric = "F1" if plan["metric"] == "f1" else plan["metric"].replace("_", " ")
+    unit = metric + ("" if factor == 1 else " in %")
+    return (f"{plan['data'].replace('_', ' ')}, {size} rows, {unit}: {_told(one, factor)}, "
             f"{_plain(other)} {_told(two, factor)}")  # fmt: skip
 
 

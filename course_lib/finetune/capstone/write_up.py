@@ -13,6 +13,7 @@ from typing import Any
 
 from course_lib import files, metrics
 from course_lib.errors import UnknownNameError
+from course_lib.finetune import baselines
 from course_lib.finetune.compare import Comparison, predictions_of
 from course_lib.finetune.lineage import run_facts
 
@@ -31,7 +32,6 @@ SHEET_ASKS = {
     "missing": "Who or what is not in them?",
 }
 OPEN = "**To be answered:** "
-NAMES = {"tfidf_logreg": "word counting (TF-IDF)", "majority": "always the commonest label"}
 Asked = Mapping[str, str]
 
 
@@ -68,7 +68,7 @@ def results(run: Path | str) -> str:
     rows = {"**fine-tuned**": found["after"], **asked, **found["baselines"]}
     lines = ["| model | accuracy | macro F1 |", "|---|---|---|"]
     for name, m in rows.items():
-        figures = (NAMES.get(name, name), _figure(m, "accuracy"), _figure(m, "f1_macro"))
+        figures = (baselines.NAMES.get(name, name), _figure(m, "accuracy"), _figure(m, "f1_macro"))
         lines.append("| " + " | ".join(figures) + " |")
     return "\n".join(lines)
 
@@ -154,7 +154,7 @@ def one_page(run: Path | str, against: Comparison, *, question: str, decision: s
         f"**How sure.** {against.rows} test rows, {wrong} of {total} answers wrong. "
         f"{against.sentence()}\n",
         f"**Cost.** {facts['seconds']:.0f} s of training{planned}, "
-        f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB at the peak.\n",
+        f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB at the peak of the whole program.\n",
         f"**Decision.** {decision.strip() or OPEN + 'What is done now, and who decided it?'}\n",
     ])  # fmt: skip
 

@@ -132,7 +132,7 @@ def _truncated(desk: Desk) -> Evidence:
         Fact("tokens of the thread", size(long), size(right), ".0f"),
         Fact("tokens the model can read", room, room, ".0f"),
         Fact("tokens it was given", len(ids), size(right), ".0f"),
-        Fact("the last question is among them (1 yes)", float(asked in read), 1.0, ".0f"),
+        Fact("last question among them: 1 yes, 0 no", float(asked in read), 1.0, ".0f"),
     )
     samples = (
         f"the customer asked last: …{asked[-60:]!r}",

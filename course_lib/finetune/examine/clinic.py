@@ -163,7 +163,7 @@ def _unmasked_prompt(kit: Kit) -> Evidence:
     asked = held_out[:: len(held_out) // 4][:4]
     wrote = runs.write_batch(broken, [runs.prompt_of(r) for r in asked], "left")
     samples = [
-        f"{shorten(r.text)} → {shorten(w, 30)!r} (right: {runs.name_of(str(r.label))})"
+        f"{shorten(r.text, 50)} → {shorten(w, 24)!r} (right: {runs.name_of(str(r.label))})"
         for r, w in zip(asked, wrote, strict=True)
     ]
     return Evidence("D", said, facts, tuple(samples), broken.curve, healthy.curve)
@@ -203,7 +203,10 @@ def _label_shift(kit: Kit) -> Evidence:
         Fact(f"test rows called {runs.name_of(n)}", called[n], expected[n], ".0f")
         for n in runs.LABELS
     ]
-    samples = ["test rows that really are: " + ", ".join(f"{n} {are[n]}" for n in runs.LABELS)]
+    samples = [
+        "test rows that really are: "
+        + ", ".join(f"{runs.name_of(n)} {are[n]}" for n in runs.LABELS)
+    ]
     samples += ["what validation rows are: " + _listed(validation)]
     said = (
         "On the validation rows it did well. In use, one desk drowns and three have nothing to do."
@@ -213,7 +216,7 @@ def _label_shift(kit: Kit) -> Evidence:
 
 def _listed(rows: Sequence[Example]) -> str:
     counts = Counter(str(r.label) for r in rows)
-    return ", ".join(f"{name} {counts[name]}" for name in runs.LABELS)
+    return ", ".join(f"{runs.name_of(name)} {counts[name]}" for name in runs.LABELS)
 
 
 def _padding_side(kit: Kit) -> Evidence:

@@ -171,7 +171,9 @@ def reader(kit: Kit, rows: Sequence[Example], *, own_words: bool = False) -> Lea
     model, tokenizer = _fresh(kit, "language-modeling")
     if own_words:
         texts = [r.text for r in _tickets().train]
-        tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size=len(tokenizer))
+        tokenizer = tokenizer.train_new_from_iterator(
+            texts, vocab_size=len(tokenizer), show_progress=False
+        )
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     coded = prepare.language_modeling(rows, tokenizer, 128)
     pad = tokenizer.pad_token_id

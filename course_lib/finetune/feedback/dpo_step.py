@@ -128,7 +128,7 @@ class Step:
             self.on_step(row | {"steps": total})
             if step == min(3, total):
                 self.forecast = (time.monotonic() - self.began) / step * total
-                self.say(f"about {self.forecast:.0f} s for {total} steps")
+                self.say(f"about {self.forecast:.0f} s for {total} step{'s' * (total != 1)}")
         elif "eval_loss" in logs and self.history:
             row = self.history[-1]
             row["validation_loss"] = logs["eval_loss"]

@@ -30,9 +30,10 @@ class Reported:
 
     def sentence(self) -> str:
         """Say it in a line."""
+        side = "high" if self.luck >= 0 else "low"
         return (
             f"reported {self.reported:.3f}, on fresh rows {self.fresh:.3f}: "
-            f"too high by {100 * self.luck:+.1f} points on average "
+            f"too {side} by {abs(100 * self.luck):.1f} points on average "
             f"(nine cuts of ten: {100 * self.low:+.1f} to {100 * self.high:+.1f})"
         )
 

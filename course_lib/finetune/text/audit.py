@@ -16,6 +16,10 @@ SMALL_TEST = 100  # test rows below which an interval is wide
 UNEVEN = 5.0  # the commonest class has so many times the rows of the rarest
 SURE = 0.97  # share of one label among the rows with a word that gives the label away
 SEEN = 15  # rows that must hold such a word: fewer may be luck
+CALLED = {
+    "EMAIL": "e-mail addresses", "IBAN": "account numbers", "CARD": "card numbers",
+    "PHONE": "phone numbers", "ORDER": "order numbers", "ADDRESS": "addresses", "NAME": "names",
+}  # fmt: skip
 SHARE = 0.2  # of a label's rows that must hold it
 
 
@@ -58,7 +62,7 @@ class Audit:
         most, least = max(self.labels.values()), min(self.labels.values())
         rarest = min(self.labels, key=lambda n: self.labels[n])
         ratio = f"{most / least:.1f} to 1"
-        told = ", ".join(f"{n} {kind}" for kind, n in self.personal.items()) or "none found"
+        told = ", ".join(f"{CALLED[k]}: {n}" for k, n in self.personal.items()) or "none found"
         given = ", ".join(f"{g.word!r}: {g.label}" for g in self.giveaways[:4])
         test, (low, middle, high) = self.rows["test"], self.words
         return [

@@ -114,7 +114,8 @@ def random_against_group(
         honest = accuracy(fit(tight["train"]), tight["test"])
         counts = (len(twins), sum(twins), len(others), sum(others))
         found.append(Cut(seed, sum(hits) / len(hits), apart, honest, *counts))
-        say(f"seed {seed}: random {found[-1].random:.3f}, apart {apart:.3f}, group {honest:.3f}")
+        told = f"at random {found[-1].random:.3f}, apart {apart:.3f}, by group {honest:.3f}"
+        say(f"seed {seed}: {told}")
     return found
 
 
@@ -292,8 +293,7 @@ def verdict(
             ``FEWEST`` repeats no verdict is given.
     """
     mean, low, high = (100 * v for v in interval(values, ratio=ratio))
+    word = said[0] if low > 0 else said[1] if high < 0 else said[2]
     if len(values) < FEWEST:
         word = f"{len(values)} repeats are too few to tell"
-    else:
-        word = said[0] if low > 0 else said[1] if high < 0 else said[2]
     return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]: {word}"

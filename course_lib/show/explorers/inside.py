@@ -78,7 +78,7 @@ def _share(probability: float) -> str:
 def _attention_table(tokens: Sequence[str], weights: np.ndarray) -> str:
     start = max(0, len(tokens) - MOST_SHOWN)
     names = [html.escape(repr(t)[1:-1].replace(" ", "␣")) for t in tokens[start:]]
-    style = "style='writing-mode:vertical-rl;font-weight:normal;padding:2px'"
+    style = "style='writing-mode:vertical-rl;font-weight:normal;padding:6px 2px;line-height:1.4'"
     head = "".join(f"<th scope='col' {style}>{n}</th>" for n in names)
     body = ""
     for row, name in enumerate(names):

@@ -30,15 +30,18 @@ class Tried:
     seconds: float
 
     def verdict(self) -> str:
-        """Say how it went, by the mean loss of each half: one batch may be easier than another."""
+        """Say how it went, by the mean loss of each half: one batch may be easier than another.
+
+        The two figures are the mean of the first half of the steps and that of the second.
+        """
         losses = [loss for _, loss in self.losses]
         if not all(math.isfinite(loss) for loss in losses):
             return "the loss is not a number any more: far too high"
         half = max(1, len(losses) // 2)
         first, last = fmean(losses[:half]), fmean(losses[-half:])
-        told = f"training loss {first:.2f} in the first half, {last:.2f} in the second"
+        told = f"training loss {first:.2f}, then {last:.2f}"
         if last > 1.2 * first or max(first, last) > 2 * losses[0]:
-            return f"{told}: diverged, too high"
+            return f"{told}: too high, it diverged"
         moved = abs(first - last) >= 0.05 * first
         return told if moved else f"{told}: hardly moved, too low for so few steps"
 
@@ -85,6 +88,10 @@ class RateRuns:
         if not self.runs:
             return self.seconds
         return sum(r.seconds for r in self.runs) / len(self.runs)
+
+    def clear(self) -> None:
+        """Forget the runs; the seconds they took stay the forecast."""
+        self.seconds, self.runs = self.forecast(), []
 
     def best(self) -> Tried | None:
         """Give the run with the lowest validation loss."""
@@ -170,7 +177,7 @@ def learning_rate_explorer(runs: RateRuns, start: float = 1e-3) -> Any:
         status.value = f"<p role='status'>{html.escape(text)}</p>"
 
     def show(line: str = "") -> None:
-        say(f"{line} A run takes about {runs.forecast():.0f} s.".strip())
+        say(f"{line} A run takes about {max(1, runs.forecast()):.0f} s.".strip())
         table = f"<pre>{html.escape(runs.table())}</pre>" if runs.runs else ""
         shown.value = picture(runs) + table
 
@@ -178,7 +185,7 @@ def learning_rate_explorer(runs: RateRuns, start: float = 1e-3) -> Any:
         button.disabled = True
         try:
             rate = read_rate(typed.value)
-            say(f"Training at {rate:g} for about {runs.forecast():.0f} s …")
+            say(f"Training at {rate:g} for about {max(1, runs.forecast()):.0f} s …")
             show(f"{rate:g}: {runs.run(rate).verdict()}.")
         except CourseError as error:
             say(f"{error.problem}: {error.got}; expected {error.expected}")
@@ -188,7 +195,7 @@ def learning_rate_explorer(runs: RateRuns, start: float = 1e-3) -> Any:
             button.disabled = False
 
     def forget(_: Any) -> None:
-        runs.runs.clear()
+        runs.clear()
         show("Curves cleared.")
 
     slider.observe(lambda change: setattr(typed, "value", f"{change['new']:.2g}"), "value")

@@ -36,11 +36,12 @@ def columns_table(table: Any) -> str:
     """
     head = "".join(
         f"<th scope='col' style='text-align:left'>{h}</th>"
-        for h in ("column", "filled", "different values", "words", "for example")
+        for h in ("column", "filled", "different values", "words on average", "for example")
     )
     rows = "".join(
         f"<tr><th scope='row' style='text-align:left'>{html.escape(c.name)}</th>"
-        f"<td>{c.filled} of {table.rows}</td><td>{c.distinct}</td><td>{c.words:.1f}</td>"
+        f"<td style='white-space:nowrap'>{c.filled} of {table.rows}</td>"
+        f"<td>{c.distinct}</td><td>{c.words:.1f}</td>"
         f"<td style='text-align:left'>{html.escape(c.example)}</td></tr>"
         for c in table.columns
     )
@@ -123,6 +124,7 @@ def upload_explorer(receive: Callable[[str, bytes], Any], check: Check, start: A
     def uploaded(event: Any) -> None:
         for one in event["new"]:
             take(one["name"], bytes(one["content"]))
+        upload.value = ()  # so that the same file can be chosen again
 
     upload.observe(uploaded, "value")
     read.on_click(lambda _: take(f"pasted{kind.value}", paste.value.encode()))
