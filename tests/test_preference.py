@@ -220,6 +220,17 @@ def test_a_run_on_a_run_names_its_parents(tiny_base: Path, tmp_path: Path) -> No
         dpo.dpo("preferences", base=str(tmp_path / "classes"))
 
 
+def test_a_run_of_one_step_moves_the_model(tiny_base: Path, tmp_path: Path) -> None:
+    """TRL rounds the warm-up up: its only step would come at a learning rate of zero."""
+    feedback.save_pairs(openings(12), tmp_path / "pairs.jsonl")
+    seen: list[Mapping[str, float]] = []
+    dpo.dpo(
+        str(tmp_path / "pairs.jsonl"), base=str(tiny_base), out=tmp_path / "dpo",
+        settings={"epochs": 1, "batch_size": 64}, on_step=seen.append,
+    )  # fmt: skip
+    assert [row["learning_rate"] > 0 for row in seen] == [True]
+
+
 def test_a_model_that_only_gets_worse_is_not_kept(tiny_base: Path, tmp_path: Path) -> None:
     """With a rate that destroys the model, the untrained one stays: epoch 0."""
     feedback.save_pairs(openings(40), tmp_path / "pairs.jsonl")

@@ -121,7 +121,7 @@ DIAGNOSES: dict[str, Diagnosis] = {
     "B": Diagnosis(
         "learning rate too high",
         "The loss goes up from the first steps on and then wanders above the healthy one, "
-        "without ever running away; even the training rows are not learned.",
+        "without ever running away; even the training rows are not learned by heart.",
         "divide the rate by ten until a handful of rows can be learned by heart.",
     ),
     "C": Diagnosis(
@@ -144,8 +144,8 @@ DIAGNOSES: dict[str, Diagnosis] = {
     ),
     "F": Diagnosis(
         "label shift",
-        "Training and validation rows share a balance of classes that the test rows do not "
-        "have, and the model has learned that balance.",
+        "Training and validation rows lean to the same class, the test rows do not, and the "
+        "model has learned to lean.",
         "draw the held-out rows from where the model will work; weigh or resample the classes.",
     ),
     "G": Diagnosis(

@@ -72,7 +72,7 @@ class QuizWidget(anywidget.AnyWidget):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         shown = [variants.present(self._session.questions[q], self._session.seed)
                  for q in self._ids]  # fmt: skip
-        plain = f"[quiz {self._session.quiz.id}: {len(self._ids)} questions]"
+        plain = f"[quiz {self._session.quiz.id}, questions: {len(self._ids)}]"
         data = dict(data or {}) | {
             "text/html": render.page(self.title, shown, self._session.images),
             "text/plain": plain,

@@ -60,7 +60,12 @@ def data_curve(
 
 
 def rate_curve(
-    trials: Sequence[tuple[float, float]], *, ylabel: str, higher: bool = True, title: str = ""
+    trials: Sequence[tuple[float, float]],
+    *,
+    ylabel: str,
+    higher: bool = True,
+    best: float | None = None,
+    title: str = "",
 ) -> Any:
     """Plot a value over learning rates, the best one named.
 
@@ -68,6 +73,7 @@ def rate_curve(
         trials: pairs of rate and value.
         ylabel: what the value is.
         higher: whether more is better.
+        best: the rate to circle; without it that of the best value, of equals the lowest.
         title: printed above the axes.
 
     Returns:
@@ -81,8 +87,9 @@ def rate_curve(
             f"{value:.3f}", (rate, value), xytext=(0, 12), textcoords="offset points", ha="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
-    best = (max if higher else min)(line, key=lambda pair: pair[1])
-    axes.plot(*best, marker="o", markersize=15, markerfacecolor="none", color=ORANGE)
+    winner = (max if higher else min)(line, key=lambda pair: pair[1])
+    winner = next((pair for pair in line if pair[0] == best), winner)
+    axes.plot(*winner, marker="o", markersize=15, markerfacecolor="none", color=ORANGE)
     axes.set_xscale("log")
     axes.set_xticks([rate for rate, _ in line], [f"{rate:.0e}" for rate, _ in line])
     axes.minorticks_off()

@@ -160,12 +160,15 @@ def one_page(run: Path | str, against: Comparison, *, question: str, decision: s
 
 
 def verdict(against: Comparison) -> str:
-    """Say in a sentence whether a fine-tuned model earned its place beside the cheap baseline."""
+    """Say in a sentence whether a fine-tuned model earned its place beside the cheap baseline.
+
+    One is called better only where the interval leaves out zero and the test says so too.
+    """
     found = against.difference
     points = f"{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    if found.low > 0:
+    if found.low > 0 and against.p < 0.05:
         return f"The fine-tuned model is better than the cheap baseline, by {points}."
-    if found.high < 0:
+    if found.high < 0 and against.p < 0.05:
         return f"The cheap baseline is better than the fine-tuned model; the gap is {points}."
     return (
         f"These test rows do not show which is better ({points}): "

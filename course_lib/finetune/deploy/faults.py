@@ -101,7 +101,7 @@ def _timeout(desk: Desk) -> Evidence:
         Fact("requests sent", len(found), len(short), ".0f"),
         Fact("answered in time", sum(c for c, _ in found), sum(c for c, _ in short), ".0f"),
     )
-    said = "Short questions work. For long ones nothing comes, and the machine is busy all day."
+    said = "Short answers come. Of long ones nothing arrives, and the machine is busy all day."
     return Evidence("I", said, facts, tuple(samples))
 
 
@@ -153,10 +153,10 @@ def _template(desk: Desk) -> Evidence:
     most = LENGTHS[desk.profile][2] // 2
     made = [desk.replies(desk.model, t, most) for t in (other, desk.tokenizer)]
     ended = [sum(len(desk.tokenizer(r)["input_ids"]) < most - 2 for r in part) for part in made]
-    losses = [desk.loss(desk.model, t, first=3) for t in (other, desk.tokenizer)]
+    losses = [desk.loss(desk.model, t) for t in (other, desk.tokenizer)]
     facts = (
         Fact(f"of four replies, end within {most} tokens", ended[0], ended[1], ".0f"),
-        Fact("loss of the real replies' first three tokens", losses[0], losses[1]),
+        Fact("loss of the real replies, nats a token", losses[0], losses[1]),
     )
     samples = (
         f"prompt begins {shown[:30]!r} and ends {shown[-30:]!r}",

@@ -45,8 +45,8 @@ class Outcome:
         """Give one clause, such as for an error."""
         return (
             f"{self.metric} {self.candidate:.3f} against {self.champion:.3f} on {self.rows} rows: "
-            f"difference {self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "
-            f"p = {self.p:.3f}"
+            f"difference {self.difference:+.3f}, 90% interval [{self.low:+.3f}, {self.high:+.3f}], "
+            f"p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'}"
         )
 
 

@@ -260,7 +260,9 @@ def answered(rows: Sequence[Row], threshold: float) -> Point:
     sure, right = confidences(rows)
     if not (sure >= threshold).any():
         raise DataError(
-            "no row reaches this confidence", got=f"{threshold}", expected=f"at most {sure.max()}"
+            "no row reaches this confidence",
+            got=f"{threshold:.3f}",
+            expected=f"at most {sure.max():.3f}",
         )
     return _point(sure, right, threshold)
 
@@ -289,7 +291,7 @@ def threshold_for(validation: Sequence[Row], accuracy: float, *, sure: bool = Fa
     best = max(points, key=lambda p: p.accuracy.low if sure else p.accuracy.value)
     raise DataError(
         f"no threshold reaches an accuracy of {accuracy}" + (" for sure" if sure else ""),
-        got=f"at best {best.accuracy.value:.3f} (at least {best.accuracy.low:.3f}) on "
+        got=f"at best {best.accuracy.value:.3f} (lower end {best.accuracy.low:.3f}) on "
         f"{best.accuracy.rows} rows",
         next_step="ask for less, or give more validation rows",
     )

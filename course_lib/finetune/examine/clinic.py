@@ -209,7 +209,8 @@ def _label_shift(kit: Kit) -> Evidence:
     ]
     samples += ["what validation rows are: " + _listed(validation)]
     said = (
-        "On the validation rows it did well. In use, one desk drowns and three have nothing to do."
+        "On the validation rows it did better than in use. There, one desk drowns and three have "
+        "nothing to do."
     )
     return Evidence("F", said, tuple(facts), tuple(samples), broken.curve, healthy.curve)
 
@@ -244,7 +245,7 @@ def _padding_side(kit: Kit) -> Evidence:
         f"in the batch {shorten(together[i], 24)!r}"
         for i in [*order[:3], *order[-2:]]
     )
-    said = "Asked one message at a time it answers. Asked all at once it mostly stammers."
+    said = "Asked one message at a time it answers. Asked all at once it mostly falls silent."
     return Evidence("H", said, facts, samples, healthy.curve, healthy.curve)
 
 

@@ -131,7 +131,9 @@ def group_thresholds(
         edges = np.unique(np.concatenate([[0.0], sure, [1.0]]))
         middles = np.concatenate([[0.0], (edges[:-1] + edges[1:]) / 2, [1.0 + 1e-9]])
         shares = np.array([(sure >= t).mean() for t in middles])
-        out[name] = float(middles[np.abs(shares - called).argmin()])
+        away = np.abs(shares - called)
+        away[(shares == 0) & (called > 0)] += 1e-9  # of two equally close, the one that calls a row
+        out[name] = float(middles[np.flatnonzero(away == away.min())[-1]])
     return out
 
 

@@ -175,7 +175,7 @@ def make_trainer(
     trainer = Trainer(
         model=model,
         ref_model=reference,
-        args=_config(models.context_of(model), values, seed, folder, len(coded["validation"].rows)),
+        args=_config(models.context_of(model), values, seed, folder, coded),
         train_dataset=Dataset.from_list(list(coded["train"].rows)),
         eval_dataset=Dataset.from_list(list(coded["validation"].rows)),
         processing_class=tokenizer,
@@ -184,12 +184,20 @@ def make_trainer(
     return trainer
 
 
-def _config(context: int, values: Mapping[str, Any], seed: int, folder: str, held_out: int) -> Any:
+def _config(
+    context: int,
+    values: Mapping[str, Any],
+    seed: int,
+    folder: str,
+    coded: Mapping[str, EncodedPairs],
+) -> Any:
     """Give TRL's settings: float32, an evaluation an epoch, no files, no reports."""
     from trl.trainer.dpo_config import DPOConfig
 
     # TRL averages the averages of batches: of equal ones, so that the win rate is the pairs'
+    pairs, held_out = (len(coded[split].rows) for split in ("train", "validation"))
     equal = next(n for n in range(16, 0, -1) if held_out % n == 0)
+    warm_up = values["warmup_share"] * values["epochs"] * math.ceil(pairs / values["batch_size"])
     return DPOConfig(
         output_dir=folder,
         beta=values["beta"],
@@ -197,7 +205,7 @@ def _config(context: int, values: Mapping[str, Any], seed: int, folder: str, hel
         learning_rate=values["learning_rate"],
         per_device_train_batch_size=values["batch_size"],
         per_device_eval_batch_size=equal,
-        warmup_steps=values["warmup_share"],
+        warmup_steps=int(warm_up),  # a share is rounded up: one step alone would be at rate zero
         max_length=context,
         seed=seed,
         use_cpu=not torch.cuda.is_available(),

@@ -69,7 +69,7 @@ class Audit:
             ("size", ", ".join(f"{n} {s}" for s, n in self.rows.items()),
              f"under {SMALL_TEST} test rows: expect a wide interval" if test < SMALL_TEST else ""),
             ("balance", f"{len(self.labels)} labels, commonest to rarest {ratio}",
-             f"only {least} training rows of {rarest!r}: get more, or join labels" if least < FEW
+             f"training rows of {rarest!r}: only {least}; get more, or join labels" if least < FEW
              else "uneven: report macro F1 beside accuracy" if most / least > UNEVEN else ""),
             ("length", f"words a text: {low} to {high}, median {middle}",
              "texts without a word: leave them out" if not low else ""),

@@ -114,8 +114,8 @@ def random_against_group(
         honest = accuracy(fit(tight["train"]), tight["test"])
         counts = (len(twins), sum(twins), len(others), sum(others))
         found.append(Cut(seed, sum(hits) / len(hits), apart, honest, *counts))
-        told = f"at random {found[-1].random:.3f}, apart {apart:.3f}, by group {honest:.3f}"
-        say(f"seed {seed}: {told}")
+        told = f"copies taken out {apart:.3f}, by group {honest:.3f}"
+        say(f"seed {seed}: at random {found[-1].random:.3f}, {told}")
     return found
 
 
@@ -292,8 +292,8 @@ def verdict(
         said: the words for an interval above zero, below zero, and holding it. Of fewer than
             ``FEWEST`` repeats no verdict is given.
     """
-    mean, low, high = (100 * v for v in interval(values, ratio=ratio))
-    word = said[0] if low > 0 else said[1] if high < 0 else said[2]
+    mean, low, high = (round(100 * v, 1) + 0.0 for v in interval(values, ratio=ratio))
     if len(values) < FEWEST:
-        word = f"{len(values)} repeats are too few to tell"
+        return f"{mean:+.1f} points: {len(values)} repeats are too few to tell"
+    word = said[0] if low > 0 else said[1] if high < 0 else said[2]
     return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]: {word}"

@@ -107,5 +107,6 @@ def seconds_kept(runs: Path | str, pattern: str) -> list[float]:
         for path in sorted(folder.rglob("run.json")):
             found.append(float(files.read_json(path)["seconds"]))
         for path in sorted(folder.rglob("sweep.json")):
-            found += [float(t["seconds"]) for t in files.read_json(path)["trials"]]
+            trials = files.read_json(path)["trials"]
+            found += [float(t["seconds"]) for t in trials if t.get("state") != "waiting"]
     return found

@@ -181,7 +181,7 @@ def markdown(found: Sequence[Way]) -> str:
     for rows, way in dict.fromkeys((w.rows, w.way) for w in found):
         runs = [w for w in found if (w.rows, w.way) == (rows, way)]
         cells = [
-            text([w.memory_bytes / 1e6 for w in runs], ".0f"),
+            text([w.memory_bytes / 1e6 for w in runs], ".0f") if runs[0].memory_bytes else "-",
             text([w.seconds for w in runs], ".1f"),
             text([100 * w.accuracy for w in runs], ".1f"),
         ]

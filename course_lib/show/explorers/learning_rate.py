@@ -42,7 +42,9 @@ class Tried:
         told = f"training loss {first:.2f}, then {last:.2f}"
         if last > 1.2 * first or max(first, last) > 2 * losses[0]:
             return f"{told}: too high, it diverged"
-        moved = abs(first - last) >= 0.05 * first
+        if last > first:
+            return f"{told}: it did not fall in so few steps"
+        moved = first - last >= 0.05 * first
         return told if moved else f"{told}: hardly moved, too low for so few steps"
 
 
