@@ -15,7 +15,7 @@ from course_lib.errors import DataError, UnknownNameError, UsageError
 from course_lib.finetune import data
 from course_lib.finetune.baselines import tfidf_evaluation
 from course_lib.finetune.capstone import handin, own, recap, write_up
-from course_lib.finetune.compare import compare_runs
+from course_lib.finetune.compare import Comparison, Difference, compare_runs
 from course_lib.finetune.recipe import finetune
 from course_lib.finetune.records import Example, Splits
 from course_lib.finetune.tasks import passages
@@ -211,3 +211,14 @@ def test_the_recap_takes_its_figures_from_kept_runs(run: Path, tmp_path: Path) -
     one = recap.Technique("10", "x", "y", own=("10-own*",))
     assert "10-own: accuracy" in recap.markdown(run.parent, [one])
     assert recap.markdown(tmp_path).count("\n") == len(recap.TECHNIQUES) + 1
+
+
+def test_a_report_calls_one_better_only_where_interval_and_test_agree() -> None:
+    def told(low: float, high: float, p: float) -> str:
+        gap = Difference((low + high) / 2, low, high, p)
+        return write_up.verdict(Comparison(("a", "b"), "accuracy", 90, 0.7, 0.6, gap))
+
+    assert "model is better" in told(0.01, 0.1, 0.01) and "baseline is better" in told(
+        -0.1, -0.01, 0.01
+    )
+    assert "do not show" in told(0.01, 0.1, 0.054) and "do not show" in told(-0.01, 0.1, 0.2)

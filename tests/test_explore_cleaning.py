@@ -217,7 +217,10 @@ def test_a_verdict_needs_an_interval_without_zero_and_enough_repeats() -> None:
     assert faults.verdict([0.02] * 4).endswith("better")
     assert faults.verdict([-0.02] * 4).endswith("worse")
     assert faults.verdict([-0.02, 0.02, 0.01, -0.01]).endswith("no difference is shown")
-    assert faults.verdict([0.02] * 2).endswith("2 repeats are too few to tell")
+    assert faults.verdict([0.02, 0.04]) == "+3.0 points: 2 repeats are too few to tell", (
+        "no interval"
+    )
+    assert faults.verdict([-0.0004, 0.0002] * 2).startswith("+0.0 points [-"), "not -0.0"
 
 
 def test_a_model_is_more_surprised_by_mirrored_text() -> None:

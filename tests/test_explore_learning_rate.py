@@ -207,7 +207,8 @@ def test_seconds_of_runs_and_trials_are_collected(tmp_path: Path) -> None:
     for name, content in (("07-a/run.json", {"seconds": 2}), ("08-b/run.json", {"seconds": 9})):
         (tmp_path / name).parent.mkdir()
         files.write_json(tmp_path / name, content)
-    trials = {"trials": [{"seconds": 1.5}, {"seconds": 0.5}]}
+    waiting = {"seconds": 0, "state": "waiting"}
+    trials = {"trials": [{"seconds": 1.5}, {"seconds": 0.5, "state": "finished"}, waiting]}
     files.write_json(tmp_path / "07-a" / "sweep.json", trials)
     assert cost.seconds_kept(tmp_path, "07-*") == [2, 1.5, 0.5]
 

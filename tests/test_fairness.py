@@ -140,6 +140,19 @@ def test_reweighing_makes_group_and_label_independent() -> None:
     assert all(abs(t - w) < 1 for t, w in zip(times, weights, strict=False))
 
 
+def test_of_two_thresholds_equally_close_the_one_that_calls_a_row_is_taken() -> None:
+    rows = [
+        {"id": str(i), "gold": "yes", "prediction": called, "group": group,
+         "probabilities": {"yes": p, "no": 1 - p}}
+        for i, (group, called, p) in enumerate(
+            [("a", "yes", 0.9), ("b", "no", 0.2), ("c", "yes", 0.8), ("c", "no", 0.3)]
+        )
+    ]  # fmt: skip
+    found = mitigate.group_thresholds(rows, "group", "yes")
+    assert 0 < found["a"] <= 0.9 and 0 < found["b"] <= 0.2, "neither nobody nor whoever comes"
+    assert 0.3 < found["c"] <= 0.8
+
+
 def test_thresholds_bring_the_groups_together_on_validation_and_cost_is_told() -> None:
     counter = urgency()
     before = fairness.gaps(counter.validation, GROUP, "high")["false_negative"].value.value
