@@ -170,21 +170,25 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "cell_seconds", "told"),
     [
-        ("import time\ntime.sleep(60)", "timeout, cell 2"),
-        ("while True: print('x' * 10_000)", "output, cell 2: .*too much output"),
-        ("1/0", "cell error, cell 2: ZeroDivisionError"),
-        ("import os\nos._exit(1)", "dead kernel, cell 2"),
+        ("import time\ntime.sleep(60)", 4, "timeout, cell 2"),
+        (
+            "import time\nwhile True: print('x' * 10_000), time.sleep(0.001)",
+            120,
+            "output, cell 2: .*too much output",
+        ),
+        ("1/0", 60, "cell error, cell 2: ZeroDivisionError"),
+        ("import os\nos._exit(1)", 60, "dead kernel, cell 2"),
     ],
 )
 def test_what_ended_a_run_is_named_and_the_old_output_stays(
-    tmp_path: Path, body: str, told: str
+    tmp_path: Path, body: str, cell_seconds: int, told: str
 ) -> None:
     root = course(tmp_path, n01=body)
     old = root / "notebooks" / "01_tiny.ipynb"
     old.write_text("kept")
-    (built,) = matrix.build(root=root, cell_seconds=4)
+    (built,) = matrix.build(root=root, cell_seconds=cell_seconds)
     assert built.state == "failed"
     assert re.search(told, built.error, re.S), built.error
     assert old.read_text() == "kept"

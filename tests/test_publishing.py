@@ -344,7 +344,7 @@ def test_the_live_preview_tells_of_a_change_and_shows_it(live: tuple[Path, LiveS
         path.write_text(QUIZ.replace("Alpha", "Omega"))
         begun = time.monotonic()
         assert events.readline().startswith(b"data: ")
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
     assert "Omega" in json.loads(fetch(server, "content"))["html"]
 
 

@@ -172,7 +172,7 @@ def test_a_port_in_use_is_named_before_anything_starts(served: Served, models: P
     began = time.monotonic()
     with pytest.raises(EnvironmentProblem, match=rf"127.0.0.1:{taken}: the port cannot be used"):
         Served(models, port=taken).__enter__()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     with pytest.raises(EnvironmentProblem, match=r"127.0.0.1:70000: the port cannot be used"):
         Served(models, port=70000).__enter__()
     with socket.socket() as other:

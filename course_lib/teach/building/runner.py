@@ -7,9 +7,9 @@ too much output.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -136,13 +136,11 @@ def register() -> None:
 @functools.cache
 def _client() -> Any:
     """Papermill's client, which kills the kernel of a cell that floods its output."""
-    from jupyter_core.utils import ensure_async
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
 
     class Client(PapermillNotebookClient):  # type: ignore[misc]
         given, counted, flooded = 0, -1, False
-        killing: Any = None
 
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             if cell_index != self.counted:
@@ -150,18 +148,17 @@ def _client() -> Any:
             if msg["msg_type"] in ("stream", "display_data", "execute_result", "error"):
                 self.given += len(str(msg["content"]))
                 if self.given > MOST_OUTPUT:
-                    if not self.flooded:
-                        self.flooded = True
-                        self.killing = asyncio.ensure_future(
-                            ensure_async(self.km.shutdown_kernel(now=True))
-                        )
-                    return None
+                    # Killed here and now, and no message read any more: behind a flood no other
+                    # task gets its turn. The client then finds a dead kernel and cleans up.
+                    self.flooded = True
+                    os.killpg(self.km.provisioner.pgid, signal.SIGKILL)
+                    raise CellExecutionComplete
             return super().process_message(msg, cell, cell_index)
 
         def execute(self, **kwargs: Any) -> Any:
             try:
                 return super().execute(**kwargs)
-            except (DeadKernelError, RuntimeError):
+            except (DeadKernelError, CellTimeoutError, RuntimeError):
                 if not self.flooded:
                     raise
                 raise TooMuchOutput(
