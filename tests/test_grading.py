@@ -218,7 +218,7 @@ def test_a_damaged_run_is_told_and_stops_nothing(
 def test_hostile_code_earns_nothing_and_harms_nothing(
     root: Path, keys: Keys, book: Gradebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = functools.partial(sandbox.Limits, seconds=4.0, memory=2**30)
+    short = functools.partial(sandbox.Limits, seconds=10.0, memory=2**30)
     monkeypatch.setattr(sandbox, "Limits", short)
     folder = tmp_path / "in"
     folder.mkdir()

@@ -74,7 +74,7 @@ def ask(text: str, **settings: Any) -> dict[str, Any]:
 
 def log_of(served: Served, least: int = 0) -> list[dict[str, Any]]:
     """Give the log's lines; a streamed reply's line is written after its last words are sent."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         rows = [row for _, row in files.read_jsonl(served.log)] if served.log.is_file() else []
         if len(rows) >= least:

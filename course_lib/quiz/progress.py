@@ -266,10 +266,13 @@ class Dashboard:
         return "\n".join([*table, *self._lines()])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        head = "".join(f'<th scope="col">{h}</th>' for h in HEAD)
+        left = 'style="text-align:left"'  # JupyterLab sets tables to the right
+        head = "".join(f'<th scope="col"{"" if i else " " + left}>{h}</th>'
+                       for i, h in enumerate(HEAD))  # fmt: skip
         rows = (map(html.escape, r) for r in self._rows())
-        body = "".join(f'<tr><th scope="row">{first}</th>{"".join(f"<td>{t}</td>" for t in rest)}'
-                       "</tr>" for first, *rest in rows)  # fmt: skip
+        body = "".join(f'<tr><th scope="row" {left}>{first}</th>'
+                       f'{"".join(f"<td>{t}</td>" for t in rest)}</tr>'
+                       for first, *rest in rows)  # fmt: skip
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
         table = (f"<table><caption>Your progress</caption><thead><tr>{head}</tr></thead>"
                  f"<tbody>{body}</tbody></table>{lines}")  # fmt: skip

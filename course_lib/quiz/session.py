@@ -27,7 +27,7 @@ class Receipt:
         line = (
             f"Quiz {self.session.quiz.id}: {total['answered']} of {total['questions']} answered, "
             + ("" if total["recorded"] else f"{total['earned']} of {total['points']:g} points, ")
-            + f"attempts kept, with those at exercises: {len(self.attempts)}"
+            + f"attempts kept, exercises included: {len(self.attempts)}"
         )
         rows = "".join(
             f"<tr><td>{q}</td><td>{one.attempt}</td><td>{html.escape(one.outcome)}</td></tr>"
