@@ -12,6 +12,7 @@ import psutil
 import pytest
 from scipy import stats
 
+from course_lib.cli import main
 from course_lib.errors import DataError, UnknownNameError
 from course_lib.finetune import experiment
 
@@ -63,6 +64,18 @@ def test_markdown_names_baselines_in_words_and_invents_no_interval() -> None:
         "| TF-IDF + logistic regression | 50.0 [50.0, 50.0] |",
         "| commonest label | 40.0 [30.0, 50.0] |",
     ]
+
+
+def test_the_command_shows_shares_in_percent_and_perplexity_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = {}
+    for name in ("handbook", "ways"):  # every run is kept, so nothing is trained
+        assert main(["experiment", name]) == 0
+        shown[name] = capsys.readouterr().out
+    for name, by in (("handbook", 1), ("ways", 100)):
+        for cell in experiment.table(name):
+            assert f"{by * cell.mean:.1f}" in shown[name]
 
 
 def test_wrong_definitions_are_refused(course: Path) -> None:

@@ -179,5 +179,6 @@ def run_experiment(args: argparse.Namespace) -> int:
     if args.json:
         show_json([vars(c) for c in cells])
         return 0
-    print(experiment.markdown(cells))
+    metric = experiment.read_definition(args.name)["metric"]
+    print(experiment.markdown(cells, percent=metric not in experiment.NO_SHARES))
     return 0

@@ -26,6 +26,7 @@ from course_lib.errors import DataError, EnvironmentProblem, UnknownNameError, U
 from course_lib.finetune import baselines
 
 KEYS = {"task", "data", "sizes", "seeds", "arms", "metric", "columns"}
+NO_SHARES = {"loss", "perplexity", "bits_per_byte"}  # metrics that are not shown in percent
 
 
 @dataclass(frozen=True)

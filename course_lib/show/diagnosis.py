@@ -41,7 +41,7 @@ def reliability(
     axes.plot(sure, right, "o", color=BLUE, label="bin, 95% interval")
     if ece:
         axes.text(0.97, 0.04, f"ECE {ece:.3f}", ha="right", transform=axes.transAxes)
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), title=title)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
