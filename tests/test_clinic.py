@@ -128,7 +128,7 @@ def test_a_wrong_template_makes_the_replies_less_likely_and_endless() -> None:
 
 
 def test_a_stale_version_answers_as_before_and_a_restart_does_not() -> None:
-    now, restarted = both("L", "replies that differ from last week's, of four")
+    now, restarted = both("L", "replies unlike last week's, of four")
     assert now == 0 and restarted > 0
     served, newest = shown("L").samples[1].split(";")
     assert served.split()[-1] != newest.split()[-1]

@@ -63,7 +63,7 @@ def test_checks_are_kept_and_hints_end(tmp_path: Path, monkeypatch: pytest.Monke
     kept = session.session("03").store.load().attempts
     assert [(a.question, a.outcome) for a in kept] == [("03.e1", "incorrect"), ("03.e1", "correct")]
     assert "lambda mask: [0]" in kept[0].value["source"]
-    told = [handle.hint() for _ in range(3)]
+    told = [session.ex("03.e1").hint() for _ in range(3)]  # as a learner calls it, cell by cell
     assert repr(wrong) == str(wrong), "the end of a cell shows it without quotation marks"
     assert told[0].startswith("Hint 1 of 2") and told[2].startswith("There are no more hints")
     with pytest.raises(UnknownNameError, match=r"unknown exercise '03\.e9'"):

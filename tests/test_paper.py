@@ -115,7 +115,7 @@ def test_an_assessment_is_kept_and_tells_nothing(course: Path) -> None:
     assert again.summary() == {"answered": 5, "questions": 5, "earned": 0, "points": 5,
                                "recorded": True}  # fmt: skip
     line = session.receipt("assessment")._repr_mimebundle_()["text/plain"]
-    assert line == "Quiz assessment: 5 of 5 answered, attempts kept, exercises included: 5"
+    assert line == "Quiz assessment: 5 of 5 answered, 5 attempts kept, at questions and exercises"
     on_disk = "".join(
         p.read_text() for p in course.rglob("*") if p.is_file() and p.name != "key.yaml"
     )

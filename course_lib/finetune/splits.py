@@ -52,10 +52,10 @@ def cut(
         for number, split in enumerate(("train", *missing)):
             chosen = np.flatnonzero(where == number)
             built[split], keys[split] = store.pick(rows, chosen), own[chosen]
-        counts = ", ".join(f"{len(built[s])} {s}" for s in ("train", "validation", "test"))
+        counts = " + ".join(str(len(built[s])) for s in ("train", "validation", "test"))
         notes.append(
-            f"no {' and no '.join(missing)} rows were given: cut from train by label and "
-            f"text, seed {seed} ({counts})"
+            f"no {' and no '.join(missing)} rows given: cut from train by label and text, "
+            f"seed {seed} ({counts})"
         )
     held_out = np.concatenate([keys["validation"], keys["test"]])
     shared = np.isin(keys["train"], held_out)

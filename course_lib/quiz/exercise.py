@@ -160,11 +160,13 @@ class Handle:
     Args:
         exercise: the exercise.
         keep: stores an attempt and gives it back; may raise when the disk is full.
+        told: hints shown so far, by exercise; shared by the handles of one kernel.
     """
 
-    def __init__(self, exercise: Exercise, keep: Callable[[Attempt], Any]) -> None:
-        self._exercise, self._keep = exercise, keep
-        self._hints = 0
+    def __init__(
+        self, exercise: Exercise, keep: Callable[[Attempt], Any], told: dict[str, int]
+    ) -> None:
+        self._exercise, self._keep, self._told = exercise, keep, told
 
     def check(self, attempt: Any) -> str:
         """Check a function, keep the attempt, and say how it went."""
@@ -174,7 +176,7 @@ class Handle:
             lesson = self._exercise.id.split(".")[0]
             self._keep(
                 Attempt(lesson, self._exercise.id, 1, 0, {"source": source_of(attempt)}, "",
-                        self._hints, outcome, float(outcome == CORRECT))
+                        self._told.get(self._exercise.id, 0), outcome, float(outcome == CORRECT))
             )  # fmt: skip
         if not told.startswith(self._exercise.function):  # a name in Python keeps its letters
             told = f"{told[:1].upper()}{told[1:]}"
@@ -183,10 +185,11 @@ class Handle:
     def hint(self) -> str:
         """Give the next hint."""
         hints: Sequence[str] = self._exercise.hints
-        if self._hints >= len(hints):
+        told = self._told.get(self._exercise.id, 0)
+        if told >= len(hints):
             return Told("There are no more hints; .solution() shows one way.")
-        self._hints += 1
-        return Told(f"Hint {self._hints} of {len(hints)}: {hints[self._hints - 1].strip()}")
+        self._told[self._exercise.id] = told + 1
+        return Told(f"Hint {told + 1} of {len(hints)}: {hints[told].strip()}")
 
     def solution(self) -> Any:
         """Show the reference solution."""

@@ -27,13 +27,13 @@ class Receipt:
         line = (
             f"Quiz {self.session.quiz.id}: {total['answered']} of {total['questions']} answered, "
             + ("" if total["recorded"] else f"{total['earned']} of {total['points']:g} points, ")
-            + f"attempts kept, exercises included: {len(self.attempts)}"
+            + f"{len(self.attempts)} attempts kept, at questions and exercises"
         )
         rows = "".join(
             f"<tr><td>{q}</td><td>{one.attempt}</td><td>{html.escape(one.outcome)}</td></tr>"
             for q, one in sorted(self.session.latest.items())
         )
-        head = "<tr><th>question</th><th>attempts</th><th></th></tr>"
+        head = "<tr><th>question</th><th>attempts</th><th>result</th></tr>"
         table = f"<p>{line}</p>" + (f"<table>{head}{rows}</table>" if rows else "")
         kept = {"schema": 1, "lesson": self.session.quiz.id, "attempts": self.attempts,
                 "sha256": digest}  # fmt: skip
@@ -99,7 +99,8 @@ def ex(exercise: str) -> Any:
     from course_lib.quiz.exercise import Handle, find
 
     found = find(files.course_root() / "quizzes" / "exercises", exercise)
-    return Handle(found, session(exercise.split(".")[0]).keep)
+    opened = session(exercise.split(".")[0])
+    return Handle(found, opened.keep, opened.exercise_hints)
 
 
 def progress(lesson: str) -> Mapping[str, Any]:

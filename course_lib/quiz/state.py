@@ -49,6 +49,7 @@ class Session:
         played = Replay(self.questions)
         self.hints, self.latest, self.tries = played.hints, played.latest, played.tries
         self.exercises, self._played = played.exercises, played
+        self.exercise_hints: dict[str, int] = {}  # shown in this kernel, by exercise
         loaded = self.store.load(receipts_in(notebook_path(), lesson))
         self.damage = loaded.damage
         for one in loaded.attempts:

@@ -202,7 +202,7 @@ def _stale(desk: Desk) -> Evidence:
         log = ", ".join(f"{e['action']} {e['version']}" for e in registry.history("desk"))
     facts = (
         Fact(
-            "replies that differ from last week's, of four",
+            "replies unlike last week's, of four",
             sum(a != b for a, b in zip(last_week, today, strict=True)),
             sum(a != b for a, b in zip(last_week, after, strict=True)),
             ".0f",

@@ -209,8 +209,7 @@ def _label_shift(kit: Kit) -> Evidence:
     ]
     samples += ["what validation rows are: " + _listed(validation)]
     said = (
-        "On the validation rows it did better than in use. There, one desk drowns and three have "
-        "nothing to do."
+        "It did better on the validation rows than in use. There, one desk drowns, three are idle."
     )
     return Evidence("F", said, tuple(facts), tuple(samples), broken.curve, healthy.curve)
 
